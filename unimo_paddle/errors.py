@@ -1,0 +1,45 @@
+"""Errors that a user can cause, each told in one line: what, where, the value, the remedy."""
+
+from __future__ import annotations
+
+import functools
+import sys
+from collections.abc import Callable
+
+
+class UserError(ValueError):
+    """A mistake in a setting, a file or a call that its user can mend.
+
+    The message is one line and names what is wrong, where, the value found and the remedy.
+    """
+
+
+class BadSample(Exception):
+    """One sample that cannot be used; the loader counts it, names it and takes another.
+
+    Args:
+        where: file and line or index, enough to find the sample again.
+        reason: what is wrong with it.
+    """
+
+    def __init__(self, where: str, reason: str) -> None:
+        super().__init__(f"{where}: {reason}")
+        self.where = where
+        self.reason = reason
+
+
+def report_user_errors(main: Callable[[], None]) -> Callable[[], None]:
+    """Wrap a tool's ``main`` so that a user's mistake ends it with one line and exit code 2."""
+
+    @functools.wraps(main)
+    def run() -> None:
+        try:
+            main()
+        except UserError as error:
+            print(f"error: {error}", file=sys.stderr)
+            raise SystemExit(2) from None
+        except KeyboardInterrupt:
+            print("interrupted", file=sys.stderr)
+            raise SystemExit(130) from None
+
+    return run
