@@ -1,0 +1,38 @@
+"""The built-in data set `scenes`: drawn images with captions, boxes, graphs, questions, triples.
+
+`ensure_scenes` writes a folder once and finds it again:
+
+    images/NNNNN.png            one for each scene
+    train.jsonl                 pairs: image, captions, graph (objects with boxes in pixels, relations,
+                                ground, and the meaning of each caption)
+    test.jsonl                  unseen scenes of seen combinations of colour and shape
+    test_novel.jsonl            each with an object whose colour and shape never meet elsewhere
+    texts.txt                   paragraphs about scenes that are not drawn
+    images_only/NNNNN.png       scenes that are not described
+    questions_{train,test}.jsonl    image, question, answer, kind
+    entailment_{train,test}.jsonl   image, hypothesis, label
+    scenes.json                 the manifest: version, config, counts, ceilings
+"""
+
+from unimo_paddle.data.scenes.baseline import histogram_recall
+from unimo_paddle.data.scenes.dataset import SceneConfig, ensure_scenes, read_manifest
+from unimo_paddle.data.scenes.drawing import render
+from unimo_paddle.data.scenes.gallery import contact_sheet
+from unimo_paddle.data.scenes.grammar import Scene, sample_scene
+from unimo_paddle.data.scenes.language import write_captions
+from unimo_paddle.data.scenes.meaning import Meaning, Mention, identifying_share
+
+__all__ = [
+    "Meaning",
+    "Mention",
+    "Scene",
+    "SceneConfig",
+    "contact_sheet",
+    "ensure_scenes",
+    "histogram_recall",
+    "identifying_share",
+    "read_manifest",
+    "render",
+    "sample_scene",
+    "write_captions",
+]
