@@ -1,0 +1,80 @@
+# Two commands matter: `make quickstart` and `make test`. Both make their own environment in .venv.
+# Settings: PYTHON=python3.12 picks the interpreter, VENV=/elsewhere the environment's folder,
+# RUN_DIR=runs/x where the quick start writes.
+
+SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+
+VENV ?= .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/installed
+RUN_DIR ?= runs/quickstart
+TEST_MINUTES ?= 15
+MIN_COVERAGE ?= 85
+
+SOURCES := $(wildcard pyproject.toml setup.py CMakeLists.txt build_tools/*.py) \
+           $(shell find csrc -type f 2>/dev/null)
+CPP_FILES = $(shell find csrc -name '*.h' -o -name '*.cc' -o -name '*.cu' 2>/dev/null)
+PYTHON_FOLDERS := $(wildcard unimo_paddle tools tests build_tools setup.py)
+
+# One line for each thing that only the user can add.
+SUITS := import sys, venv, ensurepip; assert (3, 10) <= sys.version_info[:2] <= (3, 12)
+NO_PYTHON := no Python 3.10 to 3.12 with its venv module here; \
+             install it (Debian, Ubuntu: apt-get install python3-venv) or pass PYTHON=/path/to/python
+NO_COMPILER := no C++ compiler here; install one (Debian, Ubuntu: apt-get install g++ cmake)
+
+export PIP_DISABLE_PIP_VERSION_CHECK := 1
+
+.PHONY: help install quickstart test test-all lint format clean
+
+help:  ## show this list
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+install: $(STAMP)  ## make .venv, build the operators, install the package with its test tools
+
+# Reinstalled only when the packaging or the C++ sources changed: Python files are used in place.
+$(STAMP): $(SOURCES)
+	@command -v c++ >/dev/null || { echo 'make: $(NO_COMPILER)' >&2; exit 1; }
+	@$(BIN)/python -m pip --version >/dev/null 2>&1 || { \
+		python="$(PYTHON)"; \
+		for candidate in python3.12 python3.11 python3.10 python3; do \
+			test -z "$$python" || break; \
+			$$candidate -c '$(SUITS)' >/dev/null 2>&1 && python=$$candidate; \
+		done; \
+		test -n "$$python" || { echo 'make: $(NO_PYTHON)' >&2; exit 1; }; \
+		echo "make: environment in $(VENV) with $$($$python --version)"; \
+		$$python -m venv --clear $(VENV); }
+	@echo "make: installing the package and building its operators (minutes the first time)"
+	@$(BIN)/python -m pip install --quiet --progress-bar off --editable '.[dev]'
+	@touch $@
+
+quickstart: install  ## train, evaluate, export and show a small model on the built-in data
+	@$(BIN)/python tools/train.py --config configs/quickstart.yaml --output_dir $(RUN_DIR)
+	@$(BIN)/python tools/evaluate.py --run $(RUN_DIR) --split test
+	@$(BIN)/python tools/evaluate.py --run $(RUN_DIR) --split test_novel
+	@$(BIN)/python tools/export.py --run $(RUN_DIR)
+
+test: install lint  ## all checks and quick tests, with line coverage
+	@timeout --foreground $(TEST_MINUTES)m $(BIN)/python -m pytest -m "not slow" \
+		--cov --cov-report=term --cov-fail-under=$(MIN_COVERAGE)
+
+test-all: install lint  ## the same and the slow proofs
+	@$(BIN)/python -m pytest --cov --cov-report=term
+
+lint: install  ## layout, lint, one-way imports, C++ layout
+	@$(BIN)/ruff check --quiet $(PYTHON_FOLDERS)
+	@$(BIN)/ruff format --quiet --check $(PYTHON_FOLDERS)
+	@$(BIN)/lint-imports --no-cache >/dev/null || $(BIN)/lint-imports --no-cache
+	@$(BIN)/clang-format --dry-run --Werror $(CPP_FILES)
+	@echo "lint: clean"
+
+format: install  ## lay out every file the house's way
+	@$(BIN)/ruff check --quiet --fix $(PYTHON_FOLDERS) || true
+	@$(BIN)/ruff format $(PYTHON_FOLDERS)
+	@$(BIN)/clang-format -i $(CPP_FILES)
+
+clean:  ## remove the environment, builds and caches; runs/ stays
+	rm -rf $(VENV) build dist *.egg-info .pytest_cache .ruff_cache .coverage .coverage.*
+	find unimo_paddle tests tools \( -name __pycache__ -o -name '*.so' \) -prune -exec rm -rf {} +
