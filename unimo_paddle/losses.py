@@ -1,0 +1,228 @@
+"""Losses: tensors in, a scalar out, a mean over what is real and zero where nothing is.
+
+The contrastive ones compose the four log-sum-exps of ``ops.contrastive``. Equation numbers refer
+to "UNIMO: Towards Unified-Modal Understanding and Generation via Cross-Modal Contrastive
+Learning" (arXiv 2012.15409).
+"""
+
+from __future__ import annotations
+
+import paddle
+from paddle.nn import functional as F
+
+# Stands for minus infinity: finite, so that no gradient becomes NaN, and far below any score.
+NOTHING = -1.0e30
+
+
+def weighted_mean(values: paddle.Tensor, weights: paddle.Tensor) -> paddle.Tensor:
+    """Return sum(values * weights) / sum(weights), and zero when no weight is positive.
+
+    Args:
+        values, weights: the same shape; weights are not negative.
+    """
+    weights = weights.astype(values.dtype)
+    total = weights.sum()
+    return (values * weights).sum() / (total + (total == 0).astype(values.dtype))
+
+
+def token_cross_entropy(
+    logits: paddle.Tensor,
+    labels: paddle.Tensor,
+    weights: paddle.Tensor,
+    *,
+    label_smoothing: float = 0.0,
+) -> paddle.Tensor:
+    """Return the mean cross entropy of single labels.
+
+    With smoothing e the target is (1 - e) one-hot + e / V, whose cross entropy is
+    -log p(label) + e (logit(label) - mean logit): no [P, V] target is made.
+
+    Args:
+        logits: [P, V].
+        labels: [P] int64, from 0 to V - 1 (where the weight is zero, too).
+        weights: [P] float, 1 where a label is real.
+    """
+    losses = F.cross_entropy(logits, labels, reduction="none").flatten()
+    if label_smoothing:
+        label_logits = paddle.take_along_axis(logits, labels.unsqueeze(1), axis=1).flatten()
+        losses = losses + label_smoothing * (label_logits - logits.mean(axis=1))
+    return weighted_mean(losses, weights)
+
+
+def distribution_cross_entropy(
+    logits: paddle.Tensor, distribution: paddle.Tensor, weights: paddle.Tensor
+) -> paddle.Tensor:
+    """Return the mean cross entropy -sum_c p_c log q_c of target distributions.
+
+    Args:
+        logits, distribution: [P, C]; rows of the distribution sum to one.
+        weights: [P] float, 1 where a row is real.
+    """
+    losses = F.cross_entropy(logits, distribution, soft_label=True, reduction="none").flatten()
+    return weighted_mean(losses, weights)
+
+
+def binary_cross_entropy(
+    logits: paddle.Tensor, targets: paddle.Tensor, weights: paddle.Tensor
+) -> paddle.Tensor:
+    """Return the binary cross entropy, summed over the answers, mean over the rows.
+
+    Args:
+        logits, targets: [B, C]; targets from 0 to 1.
+        weights: [B] float, 1 where a row is real.
+    """
+    losses = F.binary_cross_entropy_with_logits(logits, targets, reduction="none").sum(axis=1)
+    return weighted_mean(losses, weights)
+
+
+def mean_squared_error(
+    predicted: paddle.Tensor, target: paddle.Tensor, weights: paddle.Tensor
+) -> paddle.Tensor:
+    """Return the squared error, mean over the last axis and over the real rows.
+
+    Args:
+        predicted, target: [..., F].
+        weights: [...] float, 1 where a row is real.
+    """
+    difference = predicted - target
+    return weighted_mean((difference * difference).mean(axis=-1), weights)
+
+
+def region_regression(
+    predicted: paddle.Tensor, target: paddle.Tensor, mask: paddle.Tensor
+) -> paddle.Tensor:
+    """Return the mean squared error of the features of masked regions.
+
+    Args:
+        predicted, target: [..., F].
+        mask: [...] float, 1 where the region was masked.
+    """
+    return mean_squared_error(predicted, target, mask)
+
+
+def region_classification(
+    logits: paddle.Tensor, targets: paddle.Tensor, mask: paddle.Tensor
+) -> paddle.Tensor:
+    """Return the mean cross entropy of the classes of masked regions.
+
+    Args:
+        logits: [P, C].
+        targets: [P] int64 classes (visual words), or [P, C] float: the detector's distribution.
+        mask: [P] float, 1 where the region was masked.
+    """
+    if len(targets.shape) == len(logits.shape):
+        return distribution_cross_entropy(logits, targets, mask)
+    return token_cross_entropy(logits, targets, mask)
+
+
+def one_way_contrastive(all_: paddle.Tensor, positive: paddle.Tensor) -> paddle.Tensor:
+    """Return the mean of -log(sum over positives / sum over all), in one direction.
+
+    Args:
+        all_, positive: [N] log-sum-exps; a row without positives (-inf) carries no loss.
+    """
+    has_positive = positive > 0.1 * NOTHING
+    losses = _finite(all_) - _finite(positive)
+    return _mean_where(losses, has_positive)
+
+
+def symmetric_contrastive(
+    row_all: paddle.Tensor,
+    row_positive: paddle.Tensor,
+    column_all: paddle.Tensor,
+    column_positive: paddle.Tensor,
+) -> paddle.Tensor:
+    """Return the mean of the two one-way losses: rows choose columns, and columns rows.
+
+    Args:
+        row_all, row_positive: [N]; column_all, column_positive: [M].
+    """
+    rows = one_way_contrastive(row_all, row_positive)
+    columns = one_way_contrastive(column_all, column_positive)
+    return 0.5 * (rows + columns)
+
+
+def joint_contrastive(
+    row_all: paddle.Tensor,
+    row_positive: paddle.Tensor,
+    column_all: paddle.Tensor,
+    column_positive: paddle.Tensor,
+    *,
+    pair_scores: paddle.Tensor,
+    pair_rows: paddle.Tensor | None = None,
+    pair_columns: paddle.Tensor | None = None,
+) -> paddle.Tensor:
+    """Return the paper's loss (equation 1): one logarithm a pair, over both its sides.
+
+    A pair p is an image r (a row) and one of its texts c (a column). Its candidates are the
+    columns met by r and the rows met by c. The pair itself, score s, is among both and is
+    counted once:
+
+        loss_p = log(exp(row_all_r) + exp(column_all_c) - exp(s))
+               - log(exp(row_positive_r) + exp(column_positive_c) - exp(s))
+
+    Neither sum cancels: each exponential is at least exp(s). Candidates from elsewhere join with
+    ``add_candidates`` before.
+
+    Args:
+        row_all, row_positive: [N]; column_all, column_positive: [M].
+        pair_scores: [P], the scores <r, c> / temperature of the pairs themselves.
+        pair_rows, pair_columns: [P] int64, the pairs; None: pair p is row p and column p. Rows
+            and columns of an image with several captions differ in number: name its pairs.
+    """
+    sums = [row_all, row_positive, column_all, column_positive]
+    has_positive = [row_positive > 0.1 * NOTHING, column_positive > 0.1 * NOTHING]
+    if pair_rows is not None:
+        sums[:2] = [paddle.gather(x, pair_rows) for x in sums[:2]]
+        has_positive[0] = paddle.gather(has_positive[0], pair_rows)
+    if pair_columns is not None:
+        sums[2:] = [paddle.gather(x, pair_columns) for x in sums[2:]]
+        has_positive[1] = paddle.gather(has_positive[1], pair_columns)
+    row_all, row_positive, column_all, column_positive = (_finite(x) for x in sums)
+    numerator = _log_sum_without(row_positive, column_positive, pair_scores)
+    denominator = _log_sum_without(row_all, column_all, pair_scores)
+    return _mean_where(denominator - numerator, paddle.logical_and(*has_positive))
+
+
+def _log_sum_without(a: paddle.Tensor, b: paddle.Tensor, shared: paddle.Tensor) -> paddle.Tensor:
+    """Return log(exp(a) + exp(b) - exp(shared)), where neither a nor b is below shared."""
+    largest = paddle.maximum(a, b).detach()
+    # Rounding may leave a sum a little below the share that it contains.
+    shared = paddle.minimum(shared, paddle.minimum(a, b))
+    total = paddle.exp(a - largest) + paddle.exp(b - largest) - paddle.exp(shared - largest)
+    return largest + paddle.log(total)
+
+
+def add_candidates(
+    log_sum_exp: paddle.Tensor, scores: paddle.Tensor, mask: paddle.Tensor
+) -> paddle.Tensor:
+    """Return the log-sum-exp [N] after each row's own extra candidates have joined it.
+
+    Hard negatives join the sum over all; extra positives join both sums.
+
+    Args:
+        log_sum_exp: [N]; -inf where it holds nothing.
+        scores: [N, K], already divided by the temperature.
+        mask: [N, K] float or bool, 1 where a candidate is real.
+    """
+    extra = paddle.where(mask.astype("bool"), scores, paddle.full_like(scores, NOTHING))
+    together = paddle.concat([_finite(log_sum_exp).unsqueeze(1), extra], axis=1)
+    largest = together.max(axis=1, keepdim=True).detach()
+    is_empty = largest <= 0.1 * NOTHING
+    largest = paddle.where(is_empty, paddle.zeros_like(largest), largest)
+    # Of a row that holds nothing the sum is zero; one added keeps its logarithm's gradient finite.
+    total = paddle.exp(together - largest).sum(axis=1, keepdim=True)
+    total = total + is_empty.astype(total.dtype)
+    joined = paddle.where(is_empty, paddle.full_like(total, NOTHING), largest + paddle.log(total))
+    return joined.squeeze(1)
+
+
+def _finite(log_sum_exp: paddle.Tensor) -> paddle.Tensor:
+    """Replace -inf by a finite number; no gradient flows back into what was -inf."""
+    return paddle.clip(log_sum_exp, min=NOTHING)
+
+
+def _mean_where(losses: paddle.Tensor, is_real: paddle.Tensor) -> paddle.Tensor:
+    """Return the mean of the losses that are real; the others may be huge, and are not touched."""
+    safe = paddle.where(is_real, losses, paddle.zeros_like(losses))
+    return weighted_mean(safe, is_real.astype(losses.dtype))

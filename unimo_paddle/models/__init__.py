@@ -1,0 +1,27 @@
+"""The unified Transformer and its heads: layers and shapes, never labels."""
+
+from unimo_paddle.models.heads import (
+    ClassificationHead,
+    EntailmentHead,
+    LanguageHead,
+    MatchHead,
+    ProjectionHead,
+    RegionClassificationHead,
+    RegionRegressionHead,
+    Temperature,
+)
+from unimo_paddle.models.unimo import Encoding, ModelConfig, UnifiedTransformer
+
+__all__ = [
+    "ClassificationHead",
+    "Encoding",
+    "EntailmentHead",
+    "LanguageHead",
+    "MatchHead",
+    "ModelConfig",
+    "ProjectionHead",
+    "RegionClassificationHead",
+    "RegionRegressionHead",
+    "Temperature",
+    "UnifiedTransformer",
+]

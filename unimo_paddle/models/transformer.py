@@ -1,0 +1,154 @@
+"""The Transformer stack: post-layer-norm, as in the original UNIMO (and RoBERTa).
+
+Parameters carry the original's names through ``ParamAttr(name=...)``, so that training,
+evaluation and export agree by name and released weights load as a copy.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import paddle
+from paddle import nn
+from paddle.nn import functional as F
+
+ACTIVATIONS: dict[str, Callable[[paddle.Tensor], paddle.Tensor]] = {
+    "gelu": F.gelu,
+    "gelu_tanh": lambda x: F.gelu(x, approximate=True),
+    "relu": F.relu,
+    "silu": F.silu,
+    "tanh": paddle.tanh,
+}
+
+
+def truncated_normal(scale: float) -> nn.initializer.Initializer:
+    """Return a normal initializer of standard deviation ``scale``, cut at two of them.
+
+    Paddle's bounds are absolute; left at their default they would cut nothing at 0.02.
+    """
+    return nn.initializer.TruncatedNormal(0.0, scale, a=-2.0 * scale, b=2.0 * scale)
+
+
+def named_weight(name: str, scale: float) -> paddle.ParamAttr:
+    """Return the attributes of a weight with the original's name and initialisation."""
+    return paddle.ParamAttr(name=name, initializer=truncated_normal(scale))
+
+
+def named_constant(name: str, value: float) -> paddle.ParamAttr:
+    """Return the attributes of a bias or a layer norm's scale, which start as a constant."""
+    return paddle.ParamAttr(name=name, initializer=nn.initializer.Constant(value))
+
+
+def linear(name: str, input_size: int, output_size: int, scale: float) -> nn.Linear:
+    """Return a dense layer whose parameters are ``{name}.w_0`` [in, out] and ``{name}.b_0``."""
+    return nn.Linear(
+        input_size,
+        output_size,
+        weight_attr=named_weight(f"{name}.w_0", scale),
+        bias_attr=named_constant(f"{name}.b_0", 0.0),
+    )
+
+
+def layer_norm(name: str, size: int, epsilon: float, *, bias: float = 0.0) -> nn.LayerNorm:
+    """Return a layer norm whose parameters are ``{name}_scale`` and ``{name}_bias``."""
+    return nn.LayerNorm(
+        size,
+        epsilon=epsilon,
+        weight_attr=named_constant(f"{name}_scale", 1.0),
+        bias_attr=named_constant(f"{name}_bias", bias),
+    )
+
+
+class MultiHeadAttention(nn.Layer):
+    """Self-attention with contiguous heads and an additive bias."""
+
+    def __init__(
+        self, name: str, hidden_size: int, num_heads: int, *, dropout: float, scale: float
+    ) -> None:
+        super().__init__()
+        assert hidden_size % num_heads == 0
+        self.num_heads = num_heads
+        self.head_size = hidden_size // num_heads
+        self.query = linear(f"{name}_query_fc", hidden_size, hidden_size, scale)
+        self.key = linear(f"{name}_key_fc", hidden_size, hidden_size, scale)
+        self.value = linear(f"{name}_value_fc", hidden_size, hidden_size, scale)
+        self.output = linear(f"{name}_output_fc", hidden_size, hidden_size, scale)
+        self.dropout = nn.Dropout(dropout)
+
+    def forward(
+        self, hidden: paddle.Tensor, attention_bias: paddle.Tensor
+    ) -> tuple[paddle.Tensor, paddle.Tensor]:
+        """Return the attended values [B, L, D] and the probabilities [B, H, L, L].
+
+        Args:
+            hidden: [B, L, D].
+            attention_bias: [B, 1, L, L], 0 where row may see column, -1e4 elsewhere.
+        """
+        q = self._split_heads(self.query(hidden) * self.head_size**-0.5)  # [B, H, L, d]
+        k = self._split_heads(self.key(hidden))
+        v = self._split_heads(self.value(hidden))
+        scores = paddle.matmul(q, k, transpose_y=True) + attention_bias
+        probabilities = F.softmax(scores)
+        attended = paddle.matmul(self.dropout(probabilities), v)
+        joined = attended.transpose([0, 2, 1, 3]).flatten(2)
+        return self.output(joined), probabilities
+
+    def _split_heads(self, x: paddle.Tensor) -> paddle.Tensor:
+        return x.reshape([0, 0, self.num_heads, self.head_size]).transpose([0, 2, 1, 3])
+
+
+class TransformerLayer(nn.Layer):
+    """One layer: attention and feed-forward, a residual sum and a layer norm after each."""
+
+    def __init__(
+        self,
+        name: str,
+        hidden_size: int,
+        num_heads: int,
+        *,
+        ffn_size: int,
+        activation: str,
+        hidden_dropout: float,
+        attention_dropout: float,
+        scale: float,
+        epsilon: float,
+    ) -> None:
+        super().__init__()
+        self.attention = MultiHeadAttention(
+            f"{name}_multi_head_att", hidden_size, num_heads, dropout=attention_dropout, scale=scale
+        )
+        self.attention_norm = layer_norm(f"{name}_post_att_layer_norm", hidden_size, epsilon)
+        self.expand = linear(f"{name}_ffn_fc_0", hidden_size, ffn_size, scale)
+        self.contract = linear(f"{name}_ffn_fc_1", ffn_size, hidden_size, scale)
+        self.output_norm = layer_norm(f"{name}_post_ffn_layer_norm", hidden_size, epsilon)
+        self.dropout = nn.Dropout(hidden_dropout)
+        self.activate = ACTIVATIONS[activation]
+
+    def forward(
+        self, hidden: paddle.Tensor, attention_bias: paddle.Tensor
+    ) -> tuple[paddle.Tensor, paddle.Tensor]:
+        """Return the next hidden states [B, L, D] and the attention probabilities."""
+        attended, probabilities = self.attention(hidden, attention_bias)
+        hidden = self.attention_norm(hidden + self.dropout(attended))
+        transformed = self.contract(self.activate(self.expand(hidden)))
+        return self.output_norm(hidden + self.dropout(transformed)), probabilities
+
+
+class TransformerStack(nn.Layer):
+    """Layers applied in turn; there is no final norm, for each layer ends with one."""
+
+    def __init__(self, layers: list[TransformerLayer]) -> None:
+        super().__init__()
+        self.layers = nn.LayerList(layers)
+
+    def forward(
+        self, hidden: paddle.Tensor, attention_bias: paddle.Tensor
+    ) -> tuple[list[paddle.Tensor], list[paddle.Tensor]]:
+        """Return the input followed by each layer's output, and each layer's probabilities."""
+        states = [hidden]
+        attentions = []
+        for layer in self.layers:
+            hidden, probabilities = layer(hidden, attention_bias)
+            states.append(hidden)
+            attentions.append(probabilities)
+        return states, attentions

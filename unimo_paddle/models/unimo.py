@@ -1,0 +1,393 @@
+"""The unified-modal Transformer: regions, tags and text in one sequence.
+
+"UNIMO: Towards Unified-Modal Understanding and Generation via Cross-Modal Contrastive
+Learning" (arXiv 2012.15409), section 2. Bidirectional encoding and sequence-to-sequence
+generation differ only in the attention bias, made here from the masks and ``text_order``.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, field
+
+import paddle
+from paddle import nn
+
+from unimo_paddle.errors import UserError
+from unimo_paddle.models.transformer import (
+    ACTIVATIONS,
+    TransformerLayer,
+    TransformerStack,
+    layer_norm,
+    linear,
+    named_weight,
+)
+
+# Not minus infinity: a row that may see nothing must stay finite (and spreads evenly).
+HIDDEN_BIAS = 1.0e4
+BOX_SIZE = 5  # x1 / W, y1 / H, x2 / W, y2 / H, area / (W H)
+
+
+@dataclass(frozen=True)
+class ModelConfig:
+    """The sizes and choices that make a unified Transformer."""
+
+    vocab_size: int = 50265  # rows of the word embedding
+    hidden_size: int = 768  # width D of every position
+    num_layers: int = 12  # Transformer layers
+    num_heads: int = 12  # attention heads; must divide hidden_size
+    ffn_size: int | None = None  # width of the feed-forward layer; none means 4 * hidden_size
+    max_positions: int = 514  # rows of the position embedding, reserved ones included
+    first_position: int = 2  # position id of the first token (padding has the one before)
+    hidden_dropout: float = 0.1  # dropout after embeddings, attention and feed-forward
+    attention_dropout: float = 0.1  # dropout on the attention probabilities
+    activation: str = "gelu"  # of the feed-forward layers and the language head
+    region_feature_size: int = 2048  # numbers a region: detector feature or pixels of a patch
+    location_frequencies: int = 0  # Fourier features of the box centre; 0 is the original
+    type_vocab_size: int = 0  # rows of the token type embedding; 0 means none
+    num_roles: int = 0  # rows of the dialogue role embedding; 0 means none
+    num_turns: int = 0  # rows of the dialogue turn embedding; 0 means none
+    tie_word_embeddings: bool = True  # the language head shares the word embedding
+    initializer_range: float = 0.02  # standard deviation of the initial weights
+    layer_norm_eps: float = 1e-5  # added to the variance in every layer norm
+
+    def __post_init__(self) -> None:
+        for name, low in _LOWER_BOUNDS.items():
+            value = getattr(self, name)
+            if value is not None and value < low:
+                raise UserError(f"model.{name} is {value}; give at least {low}")
+        for name in ("hidden_dropout", "attention_dropout"):
+            value = getattr(self, name)
+            if not 0.0 <= value < 1.0:
+                raise UserError(f"model.{name} is {value}; give a share from 0 to below 1")
+        for name in ("initializer_range", "layer_norm_eps"):
+            value = getattr(self, name)
+            if not value > 0.0:
+                raise UserError(f"model.{name} is {value}; give a number above 0")
+        if self.hidden_size % self.num_heads:
+            raise UserError(
+                f"model.num_heads {self.num_heads} does not divide model.hidden_size "
+                f"{self.hidden_size}; change one of them"
+            )
+        if self.activation not in ACTIVATIONS:
+            raise UserError(
+                f"model.activation is {self.activation!r}; choose one of {', '.join(ACTIVATIONS)}"
+            )
+        if self.first_position >= self.max_positions:
+            raise UserError(
+                f"model.first_position {self.first_position} leaves no room in "
+                f"model.max_positions {self.max_positions}; raise max_positions"
+            )
+
+    @property
+    def feed_forward_size(self) -> int:
+        """The width of the feed-forward layer."""
+        return 4 * self.hidden_size if self.ffn_size is None else self.ffn_size
+
+    @property
+    def location_size(self) -> int:
+        """The numbers that describe a box: five, and four for each Fourier frequency."""
+        return BOX_SIZE + 4 * self.location_frequencies
+
+    @property
+    def max_text_length(self) -> int:
+        """The longest text that the position embedding can hold."""
+        return self.max_positions - self.first_position
+
+
+_LOWER_BOUNDS = {
+    "vocab_size": 5,
+    "hidden_size": 1,
+    "num_layers": 1,
+    "num_heads": 1,
+    "ffn_size": 1,
+    "max_positions": 1,
+    "first_position": 0,
+    "region_feature_size": 1,
+    "location_frequencies": 0,
+    "type_vocab_size": 0,
+    "num_roles": 0,
+    "num_turns": 0,
+}
+
+
+@dataclass
+class Encoding:
+    """What the stack computed: the whole sequence, and the same cut into its segments."""
+
+    hidden: paddle.Tensor  # [B, L, D]: regions, tags, text
+    regions: paddle.Tensor | None  # [B, R, D]
+    tags: paddle.Tensor | None  # [B, G, D]
+    text: paddle.Tensor | None  # [B, T, D]
+    layers: list[paddle.Tensor] = field(default_factory=list)  # embedding, then every layer
+    attentions: list[paddle.Tensor] | None = None  # every layer's [B, H, L, L], when asked for
+
+
+class TextEmbedding(nn.Layer):
+    """Sum of word, position and optional role, turn and type embeddings, normalised."""
+
+    def __init__(self, config: ModelConfig) -> None:
+        super().__init__()
+        scale = config.initializer_range
+
+        def table(name: str, rows: int) -> nn.Embedding | None:
+            attributes = named_weight(name, scale)
+            return nn.Embedding(rows, config.hidden_size, weight_attr=attributes) if rows else None
+
+        self.word = table("word_embedding", config.vocab_size)
+        self.position = table("pos_embedding", config.max_positions)
+        self.role = table("role_embedding", config.num_roles)
+        self.turn = table("turn_embedding", config.num_turns)
+        self.type = table("type_embedding", config.type_vocab_size)
+        self.norm = layer_norm("pre_encoder_layer_norm", config.hidden_size, config.layer_norm_eps)
+        self.dropout = nn.Dropout(config.hidden_dropout)
+
+    def forward(
+        self,
+        ids: paddle.Tensor,
+        positions: paddle.Tensor,
+        *,
+        role_ids: paddle.Tensor | None = None,
+        turn_ids: paddle.Tensor | None = None,
+        type_ids: paddle.Tensor | None = None,
+        perturbation: paddle.Tensor | None = None,
+    ) -> paddle.Tensor:
+        """Return [B, T, D]; ids are [B, T], the perturbation is added before the norm."""
+        total = self.word(ids) + self.position(positions)
+        extras = ((self.role, role_ids), (self.turn, turn_ids), (self.type, type_ids))
+        for embedding, extra_ids in extras:
+            if extra_ids is not None:
+                assert embedding is not None, "ids given for an embedding the model does not have"
+                total = total + embedding(extra_ids)
+        if perturbation is not None:
+            total = total + perturbation
+        return self.dropout(self.norm(total))
+
+
+class RegionEmbedding(nn.Layer):
+    """Sum of the projected feature and the projected box, normalised; no position."""
+
+    def __init__(self, config: ModelConfig) -> None:
+        super().__init__()
+        scale = config.initializer_range
+        self.num_frequencies = config.location_frequencies
+        self.feature = linear("image_emb", config.region_feature_size, config.hidden_size, scale)
+        self.location = linear("image_loc", config.location_size, config.hidden_size, scale)
+        self.norm = layer_norm(
+            "v_pre_encoder_layer_norm", config.hidden_size, config.layer_norm_eps
+        )
+        self.dropout = nn.Dropout(config.hidden_dropout)
+
+    def forward(
+        self,
+        features: paddle.Tensor,
+        boxes: paddle.Tensor,
+        perturbation: paddle.Tensor | None = None,
+    ) -> paddle.Tensor:
+        """Return [B, R, D] from features [B, R, F] and boxes [B, R, 5]."""
+        if perturbation is not None:
+            features = features + perturbation
+        if self.num_frequencies:
+            boxes = paddle.concat([boxes, _fourier_features(boxes, self.num_frequencies)], axis=-1)
+        return self.dropout(self.norm(self.feature(features) + self.location(boxes)))
+
+
+def _fourier_features(boxes: paddle.Tensor, num_frequencies: int) -> paddle.Tensor:
+    """Return sin and cos of 2^i pi (x, y) of the box centres: [B, R, 4 * num_frequencies].
+
+    A patch's place is then told apart by a linear layer at every scale, which the five numbers
+    alone leave to the layers above.
+    """
+    centres = (boxes[:, :, 0:2] + boxes[:, :, 2:4]) * (0.5 * math.pi)
+    angles = paddle.concat([centres * float(2**i) for i in range(num_frequencies)], axis=-1)
+    return paddle.concat([paddle.sin(angles), paddle.cos(angles)], axis=-1)
+
+
+class UnifiedTransformer(nn.Layer):
+    """One Transformer for images, texts and pairs; absent segments are None.
+
+    Args:
+        config: sizes and choices.
+        with_images: create what embeds regions. A model of texts alone has no such parameters.
+        poolers: which of "text" and "image" get a pooling layer. A parameter that the loss does
+            not reach has no gradient, so a task asks for what it uses.
+    """
+
+    def __init__(
+        self,
+        config: ModelConfig,
+        *,
+        with_images: bool = True,
+        poolers: tuple[str, ...] = ("text", "image"),
+    ) -> None:
+        super().__init__()
+        assert set(poolers) <= {"text", "image"}
+        assert with_images or "image" not in poolers
+        self.config = config
+        size, scale = config.hidden_size, config.initializer_range
+        self.text_embedding = TextEmbedding(config)
+        self.region_embedding = RegionEmbedding(config) if with_images else None
+        self.stack = TransformerStack([_layer(config, i) for i in range(config.num_layers)])
+        self.text_pooler = (
+            linear("pooled_fc_text", size, size, scale) if "text" in poolers else None
+        )
+        self.image_pooler = (
+            linear("pooled_fc_image", size, size, scale) if "image" in poolers else None
+        )
+
+    @property
+    def word_embedding(self) -> paddle.Tensor:
+        """The word embedding [V, D], which the language head shares."""
+        return self.text_embedding.word.weight
+
+    def forward(
+        self,
+        input_ids: paddle.Tensor | None = None,
+        position_ids: paddle.Tensor | None = None,
+        text_mask: paddle.Tensor | None = None,
+        text_order: paddle.Tensor | None = None,
+        *,
+        region_features: paddle.Tensor | None = None,
+        region_boxes: paddle.Tensor | None = None,
+        region_mask: paddle.Tensor | None = None,
+        tag_ids: paddle.Tensor | None = None,
+        tag_positions: paddle.Tensor | None = None,
+        tag_mask: paddle.Tensor | None = None,
+        role_ids: paddle.Tensor | None = None,
+        turn_ids: paddle.Tensor | None = None,
+        type_ids: paddle.Tensor | None = None,
+        text_perturbation: paddle.Tensor | None = None,
+        region_perturbation: paddle.Tensor | None = None,
+        collect_attention: bool = False,
+    ) -> Encoding:
+        """Encode the given segments as one sequence.
+
+        Args:
+            input_ids, position_ids: [B, T] int64. position_ids None: first_position, and on.
+            text_mask: [B, T] float, 1 where a token is real.
+            text_order: [B, T] int64. A position sees another if that one's order is not greater;
+                regions and tags have order 0. None: every real position sees every other.
+            region_features: [B, R, F]; region_boxes: [B, R, 5]; region_mask: [B, R].
+            tag_ids, tag_positions, tag_mask: [B, G]; embedded as words are.
+            role_ids, turn_ids, type_ids: [B, T], for models that have such embeddings.
+            text_perturbation: [B, T, D], added to the text embedding before its norm.
+            region_perturbation: [B, R, F], added to the region features.
+            collect_attention: keep every layer's attention probabilities.
+        """
+        embeddings, masks = {}, {}
+        if region_features is not None:
+            assert self.region_embedding is not None, "this model was built without images"
+            embeddings["regions"] = self.region_embedding(
+                region_features, region_boxes, region_perturbation
+            )
+            masks["regions"] = region_mask
+        if tag_ids is not None:
+            embeddings["tags"] = self.text_embedding(tag_ids, tag_positions)
+            masks["tags"] = tag_mask
+        if input_ids is not None:
+            if position_ids is None:
+                position_ids = _continuous_positions(input_ids, self.config.first_position)
+            embeddings["text"] = self.text_embedding(
+                input_ids,
+                position_ids,
+                role_ids=role_ids,
+                turn_ids=turn_ids,
+                type_ids=type_ids,
+                perturbation=text_perturbation,
+            )
+            masks["text"] = text_mask
+        assert embeddings, "nothing to encode: give text, regions or tags"
+        bias = attention_bias(_concat(list(masks.values())), _order(masks, text_order))
+        layers, attentions = self.stack(_concat(list(embeddings.values())), bias)
+        return Encoding(
+            hidden=layers[-1],
+            **_split(layers[-1], embeddings),
+            layers=layers,
+            attentions=attentions if collect_attention else None,
+        )
+
+    def pooled_text(self, encoding: Encoding) -> paddle.Tensor:
+        """Return ReLU(W . first text token): [B, D]."""
+        assert self.text_pooler is not None and encoding.text is not None
+        return nn.functional.relu(self.text_pooler(encoding.text[:, 0]))
+
+    def pooled_image(self, encoding: Encoding) -> paddle.Tensor:
+        """Return ReLU(W . first region): [B, D]."""
+        assert self.image_pooler is not None and encoding.regions is not None
+        return nn.functional.relu(self.image_pooler(encoding.regions[:, 0]))
+
+
+def attention_bias(mask: paddle.Tensor, order: paddle.Tensor | None) -> paddle.Tensor:
+    """Return [B, 1, L, L]: 0 where row i sees column j, -1e4 elsewhere.
+
+    visible(i, j) = mask_i mask_j [order_j <= order_i]. A padded row sees nothing, so all its
+    scores fall by the same 1e4 and it attends to everything, as in the original.
+
+    Args:
+        mask: [B, L] float.
+        order: [B, L] int64, or None when everything sees everything.
+    """
+    visible = mask.unsqueeze(2) * mask.unsqueeze(1)
+    if order is not None:
+        visible = visible * (order.unsqueeze(1) <= order.unsqueeze(2)).astype(visible.dtype)
+    bias = ((visible - 1.0) * HIDDEN_BIAS).unsqueeze(1)
+    bias.stop_gradient = True
+    return bias
+
+
+def _layer(config: ModelConfig, index: int) -> TransformerLayer:
+    return TransformerLayer(
+        f"encoder_layer_{index}",
+        config.hidden_size,
+        config.num_heads,
+        ffn_size=config.feed_forward_size,
+        activation=config.activation,
+        hidden_dropout=config.hidden_dropout,
+        attention_dropout=config.attention_dropout,
+        scale=config.initializer_range,
+        epsilon=config.layer_norm_eps,
+    )
+
+
+def _order(
+    masks: dict[str, paddle.Tensor], text_order: paddle.Tensor | None
+) -> paddle.Tensor | None:
+    """Return the order of the whole sequence [B, L]; what is not text has order 0."""
+    if text_order is None:
+        return None
+    assert "text" in masks, "text_order without text"
+    before = [
+        paddle.zeros_like(mask, dtype=text_order.dtype)
+        for name, mask in masks.items()
+        if name != "text"
+    ]
+    return _concat([*before, text_order])
+
+
+def _continuous_positions(ids: paddle.Tensor, first_position: int) -> paddle.Tensor:
+    return paddle.cumsum(paddle.ones_like(ids), axis=1) + (first_position - 1)
+
+
+def _concat(segments: list[paddle.Tensor]) -> paddle.Tensor:
+    return segments[0] if len(segments) == 1 else paddle.concat(segments, axis=1)
+
+
+def _split(
+    hidden: paddle.Tensor, embeddings: dict[str, paddle.Tensor]
+) -> dict[str, paddle.Tensor | None]:
+    """Cut the sequence into the segments that it was joined from."""
+    segments: dict[str, paddle.Tensor | None] = {"regions": None, "tags": None, "text": None}
+    if len(embeddings) == 1:
+        return {**segments, next(iter(embeddings)): hidden}
+    start = 0
+    for name, embedding in embeddings.items():
+        end = start + _length(embedding)
+        segments[name] = hidden[:, start:end]
+        start = end
+    return segments
+
+
+def _length(segment: paddle.Tensor) -> int | paddle.Tensor:
+    """Return the segment's length: a number where the graph knows it, else a tensor."""
+    length = segment.shape[1]
+    return length if length >= 0 else paddle.shape(segment)[1]
