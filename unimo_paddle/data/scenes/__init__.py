@@ -3,8 +3,8 @@
 `ensure_scenes` writes a folder once and finds it again:
 
     images/NNNNN.png            one for each scene
-    train.jsonl                 pairs: image, captions, graph (objects with boxes in pixels, relations,
-                                ground, and the meaning of each caption)
+    train.jsonl                 pairs: image, captions, graph (objects with boxes in pixels,
+                                relations, ground, and the meaning of each caption)
     test.jsonl                  unseen scenes of seen combinations of colour and shape
     test_novel.jsonl            each with an object whose colour and shape never meet elsewhere
     texts.txt                   paragraphs about scenes that are not drawn

@@ -12,7 +12,7 @@ import numpy as np
 _BINS = (12, 4, 4)  # of hue, saturation and brightness
 
 
-def histogram_recall(folder: Path, split: str = "test", *, ridge: float = 3e-3) -> float:
+def histogram_recall(folder: Path, split: str = "test", *, ridge: float = 1.0) -> float:
     """Return recall@1, captions to images, of ridge regression from colour histograms to words.
 
     The regression learns on the training split which words go with which colours. An image is found

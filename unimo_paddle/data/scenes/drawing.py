@@ -18,7 +18,7 @@ from unimo_paddle.data.scenes.outlines import shape_mask
 # Hue (degrees), saturation, brightness of the colour words.
 _COLOUR_HSV = {
     "red": (358, 0.86, 0.86),
-    "orange": (26, 0.92, 0.97),
+    "orange": (29, 0.92, 0.97),
     "yellow": (51, 0.85, 0.97),
     "green": (125, 0.68, 0.66),
     "turquoise": (177, 0.72, 0.83),
@@ -66,8 +66,9 @@ def _scatter_clutter(canvas: np.ndarray, rng: np.random.Generator) -> None:
         cv2.circle(spot, (int(x), int(y)), int(radius), 1.0, -1)
         spot = cv2.resize(cv2.GaussianBlur(spot, (0, 0), radius / 3), (size, size))
         _blend(canvas, colour, spot * float(rng.uniform(0.25, 0.45)))
+    ground = np.array(cv2.mean(canvas)[:3])
     for _ in range(rng.integers(8, 20)):
-        colour = 0.8 * _clutter_colour(rng) + 0.2 * canvas.mean(axis=(0, 1))
+        colour = 0.8 * _clutter_colour(rng) + 0.2 * ground
         x, y = rng.uniform(0, 1, 2) * size
         length, turn = rng.uniform(0.008, 0.03) * size, rng.uniform(0, np.pi)
         end = (int(x + length * np.cos(turn)), int(y + length * np.sin(turn)))
@@ -87,35 +88,32 @@ def _clutter_colour(rng: np.random.Generator) -> np.ndarray:
 def _draw_object(
     canvas: np.ndarray, item: SceneObject, light: float, rng: np.random.Generator
 ) -> None:
-    """Draw one object with its shadow, its surface, a lit rim and a highlight."""
+    """Draw one object with its shadow, its surface, a dark edge and a lit rim, in place."""
     size = len(canvas)
+    rows, columns = _window(item, size)
     mask = shape_mask(item.shape, item.centre, item.radius, item.angle, size=size)
-    mask = mask.astype(np.float32) / 255
-    window = _window(item, size)
-    towards = np.array([np.cos(light), np.sin(light)])  # of the light, in image axes
-    inner = mask[window]
-    shadow = _moved(inner, -towards * 0.02 * size - [0, 0.008 * size])
-    _blend(canvas[window], np.zeros(3), 0.5 * cv2.GaussianBlur(shadow, (0, 0), 0.016 * size))
+    mask = mask[rows, columns].astype(np.float32) / 255
+    under = canvas[rows, columns]
+    y, x = np.mgrid[rows, columns].astype(np.float32)
+    x, y = x / size - item.centre[0], y / size - item.centre[1]
+    to_light = np.array([np.cos(light), np.sin(light)])
 
-    surface = _surface(item, window, size, rng)
-    y, x = np.mgrid[window].astype(np.float32)
-    across = (x / size - item.centre[0]) * towards[0] + (y / size - item.centre[1]) * towards[1]
-    shade = 1 + 0.16 * across / item.radius
-    edge = inner - cv2.GaussianBlur(inner, (0, 0), 0.014 * size) * inner
-    shade -= 0.45 * edge
-    lit = _moved(inner, towards * 0.012 * size)
-    rim = np.clip(inner - _moved(inner, -towards * 0.012 * size), 0, 1) * lit.clip(0, 1)
-    surface *= shade[..., None]
-    surface += 0.22 * cv2.GaussianBlur(rim, (0, 0), 0.004 * size)[..., None]
-    canvas[window] += inner[..., None] * (np.clip(surface, 0, 1) - canvas[window])
+    shadow = _moved(mask, (-0.02 * to_light + [0, 0.008]) * size)
+    _blend(under, np.zeros(3), 0.5 * cv2.GaussianBlur(shadow, (0, 0), 0.016 * size))
+
+    towards = (x * to_light[0] + y * to_light[1]) / item.radius
+    edge = mask - mask * cv2.GaussianBlur(mask, (0, 0), 0.014 * size)
+    rim = np.clip(mask - _moved(mask, -0.012 * size * to_light), 0, 1)
+    rim = cv2.GaussianBlur(rim, (0, 0), 0.004 * size)
+    surface = _surface(item, x, y, rng) * (1 + 0.16 * towards - 0.45 * edge)[..., None]
+    surface = np.clip(surface + 0.22 * rim[..., None], 0, 1)
+    under += mask[..., None] * (surface - under)
 
 
 def _surface(
-    item: SceneObject, window: tuple[slice, slice], size: int, rng: np.random.Generator
+    item: SceneObject, x: np.ndarray, y: np.ndarray, rng: np.random.Generator
 ) -> np.ndarray:
-    """Return the painted surface [h, w, 3] of an object's window, before shading."""
-    y, x = np.mgrid[window].astype(np.float32)
-    x, y = x / size - item.centre[0], y / size - item.centre[1]
+    """Return the paint [h, w, 3] of an object at points x, y [h, w] from its centre."""
     turn = item.angle
     if item.pattern == "striped":
         turn += float(rng.integers(4)) * np.pi / 4
@@ -164,7 +162,7 @@ def _light(canvas: np.ndarray, light: float, rng: np.random.Generator) -> None:
     field = 1 + rng.uniform(0.04, 0.14) * slope
     field -= 0.09 * (axis[None, :] ** 2 + axis[:, None] ** 2)
     field *= rng.uniform(0.84, 1.08)
-    warmth = rng.uniform(-0.06, 0.06)
+    warmth = rng.uniform(-0.05, 0.05)
     canvas *= field[..., None] * np.array([1 - warmth, 1, 1 + warmth], np.float32)
 
 

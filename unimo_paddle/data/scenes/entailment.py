@@ -11,6 +11,7 @@ neutral ones away: the sentence alone leads to two thirds of the labels at best.
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import TypeVar
 
 import numpy as np
 
@@ -26,6 +27,8 @@ from unimo_paddle.data.scenes.grammar import (
 from unimo_paddle.data.scenes.language import describe, express, locate, sample_meaning
 from unimo_paddle.data.scenes.meaning import Meaning
 
+_T = TypeVar("_T")
+
 LABELS = ("entailment", "neutral", "contradiction")
 _INVISIBLE = (
     "is heavy",
@@ -39,6 +42,13 @@ _INVISIBLE = (
     "belongs to a child",
     "will be moved soon",
 )
+_VALUES = {
+    "colour": COLOURS,
+    "shape": SHAPES,
+    "pattern": PATTERNS,
+    "size": ("small", "large"),
+    "place": tuple(PLACES),
+}
 _OPPOSITES = {"left of": "right of", "right of": "left of", "above": "below", "below": "above"}
 
 
@@ -75,7 +85,7 @@ def contradict(meaning: Meaning, scene: Scene, rng: np.random.Generator) -> Mean
 
 
 def _exchange(meaning: Meaning, rng: np.random.Generator) -> Meaning:
-    """Return the meaning with one attribute, relation or the ground replaced by another."""
+    """Return the meaning with an attribute, the relation, ground or number replaced."""
     if meaning.relations and rng.random() < 0.4:
         ((subject, relation, other),) = meaning.relations
         opposite = _OPPOSITES.get(relation)
@@ -83,17 +93,18 @@ def _exchange(meaning: Meaning, rng: np.random.Generator) -> Meaning:
             return replace(meaning, relations=((subject, opposite, other),))
     if meaning.background is not None and rng.random() < 0.3:
         return replace(meaning, background=_other(meaning.background, BACKGROUNDS, rng))
+    if meaning.num_objects is not None and rng.random() < 0.3:
+        return replace(meaning, num_objects=_other(meaning.num_objects, (2, 3, 4), rng))
     index = int(rng.integers(len(meaning.mentions)))
     mention = meaning.mentions[index]
-    values = {"colour": COLOURS, "shape": SHAPES, "pattern": PATTERNS, "place": tuple(PLACES)}
-    said = [name for name in values if getattr(mention, name) is not None]
+    said = [name for name in _VALUES if getattr(mention, name) is not None]
     name = said[rng.integers(len(said))]
-    new = replace(mention, **{name: _other(getattr(mention, name), values[name], rng)})
+    new = replace(mention, **{name: _other(getattr(mention, name), _VALUES[name], rng)})
     mentions = (*meaning.mentions[:index], new, *meaning.mentions[index + 1 :])
     return replace(meaning, mentions=mentions)
 
 
-def _other(value: str, values: tuple[str, ...], rng: np.random.Generator) -> str:
+def _other(value: _T, values: tuple[_T, ...], rng: np.random.Generator) -> _T:
     others = [other for other in values if other != value]
     return others[rng.integers(len(others))]
 

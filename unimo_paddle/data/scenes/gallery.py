@@ -44,7 +44,7 @@ def _tile(folder: Path, record: dict, tile_size: int) -> np.ndarray:
     tile[margin : margin + tile_size, margin : margin + tile_size] = cv2.resize(
         image, (tile_size, tile_size), interpolation=enlarge
     )
-    letters = int(tile_size / 6.3)
+    letters = int(tile_size / 5.8)
     for i, line in enumerate(textwrap.wrap(record["captions"][0], letters)[:num_lines]):
         baseline = margin + tile_size + (i + 1) * line_height
         cv2.putText(tile, line, (margin, baseline), _FONT, 0.36, _INK, 1, cv2.LINE_AA)

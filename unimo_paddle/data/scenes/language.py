@@ -11,7 +11,7 @@ import numpy as np
 from unimo_paddle.data.scenes.grammar import Scene, SceneObject, places_of, relations_of
 from unimo_paddle.data.scenes.meaning import Meaning, Mention
 
-NUMBER_WORDS = {0: "no", 1: "one", 2: "two", 3: "three", 4: "four"}
+NUMBER_WORDS = {0: "none", 1: "one", 2: "two", 3: "three", 4: "four"}
 
 _PLACE_PHRASES = {
     "upper left": ("in the upper left", "in the upper left corner"),
@@ -107,7 +107,7 @@ def express(meaning: Meaning, rng: np.random.Generator) -> str:
             sentence = f"{number} objects, among them {sentence}"
         else:
             sentence = f"{sentence}, {number} objects in all"
-    elif rng.random() < 0.3:
+    elif sentence.startswith("a") and rng.random() < 0.35:
         sentence = _pick(_OPENINGS, rng).format(sentence)
     if meaning.background is not None:
         if rng.random() < 0.4:

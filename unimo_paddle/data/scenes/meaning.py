@@ -40,7 +40,7 @@ class Mention:
 
 @dataclass(frozen=True)
 class Meaning:
-    """Mentions of different objects, relations (subject, relation, other) between them, the rest."""
+    """Mentions of different objects, relations (subject, relation, other) of them, the rest."""
 
     mentions: tuple[Mention, ...]
     relations: tuple[tuple[int, str, int], ...] = ()
