@@ -25,6 +25,10 @@ NO_PYTHON := no Python 3.10 to 3.12 with its venv module here; \
              install it (Debian, Ubuntu: apt-get install python3-venv) or pass PYTHON=/path/to/python
 NO_COMPILER := no C++ compiler here; install one (Debian, Ubuntu: apt-get install g++ cmake)
 
+# Paddle first: the build then uses it, and does not fetch a second one for itself alone.
+WHICH_PADDLE := import sys; sys.path.insert(0, "build_tools"); import environment as e; \
+                print(e.paddle_requirement(e.installed_versions(e.target_paths())))
+
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .PHONY: help install quickstart test test-all lint format clean
@@ -47,6 +51,8 @@ $(STAMP): $(SOURCES)
 		echo "make: environment in $(VENV) with $$($$python --version)"; \
 		$$python -m venv --clear $(VENV); }
 	@echo "make: installing the package and building its operators (minutes the first time)"
+	@requirement=$$($(BIN)/python -c '$(WHICH_PADDLE)'); \
+	$(BIN)/python -m pip install --quiet --progress-bar off "$$requirement"
 	@$(BIN)/python -m pip install --quiet --progress-bar off --editable '.[dev]'
 	@touch $@
 
