@@ -1,0 +1,27 @@
+"""Build backend: setuptools, with Paddle and CMake added to the isolated build where missing."""
+
+from __future__ import annotations
+
+import shutil
+
+import environment
+from setuptools import build_meta
+from setuptools.build_meta import *  # noqa: F403  the hooks of the standard, two of them replaced below
+
+
+def _missing() -> list[str]:
+    """What the build needs and the target environment or the system lacks."""
+    installed = environment.installed_versions(environment.target_paths())
+    requirement = environment.paddle_requirement(installed)
+    missing = [requirement] if requirement == environment.PADDLE_REQUIREMENT else []
+    return missing if shutil.which("cmake") else [*missing, "cmake>=3.18"]
+
+
+def get_requires_for_build_wheel(config_settings: dict | None = None) -> list[str]:
+    """What ``pip install .`` needs while it builds."""
+    return build_meta.get_requires_for_build_wheel(config_settings) + _missing()
+
+
+def get_requires_for_build_editable(config_settings: dict | None = None) -> list[str]:
+    """What ``pip install -e .`` needs while it builds."""
+    return build_meta.get_requires_for_build_editable(config_settings) + _missing()

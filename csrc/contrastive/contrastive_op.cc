@@ -1,0 +1,140 @@
+// Paddle's view of the contrastive operator: checks, allocation, dispatch and registration.
+
+#include <omp.h>
+
+#include <vector>
+
+#include "contrastive/contrastive.h"
+#include "paddle/phi/api/all.h"
+
+namespace {
+
+using paddle::DataType;
+using paddle::Tensor;
+using Shape = std::vector<std::int64_t>;
+
+void check_vector(const Tensor& tensor, const char* name, std::int64_t count) {
+  PD_CHECK(tensor.dtype() == DataType::INT64 && tensor.shape() == Shape{count},
+           "contrastive_logsumexp: ", name, " must be int64 of shape [", count, "]");
+}
+
+unimo::ContrastiveInputs checked_inputs(const Tensor& rows, const Tensor& columns,
+                                        const Tensor& temperature, const Tensor& row_group,
+                                        const Tensor& column_group, const Tensor& row_duplicate,
+                                        const Tensor& column_duplicate) {
+  PD_CHECK(rows.shape().size() == 2 && columns.shape().size() == 2 &&
+               rows.shape()[1] == columns.shape()[1],
+           "contrastive_logsumexp: rows [N, D] and columns [M, D] must be matrices of one width");
+  PD_CHECK(rows.dtype() == DataType::FLOAT32 && columns.dtype() == DataType::FLOAT32 &&
+               temperature.dtype() == DataType::FLOAT32,
+           "contrastive_logsumexp: rows, columns and temperature must be float32");
+  PD_CHECK(temperature.numel() == 1, "contrastive_logsumexp: temperature must hold one number");
+  const std::int64_t num_rows = rows.shape()[0], num_columns = columns.shape()[0];
+  check_vector(row_group, "row_group", num_rows);
+  check_vector(column_group, "column_group", num_columns);
+  check_vector(row_duplicate, "row_duplicate", num_rows);
+  check_vector(column_duplicate, "column_duplicate", num_columns);
+  return {rows.data<float>(),
+          columns.data<float>(),
+          temperature.data<float>(),
+          row_group.data<std::int64_t>(),
+          column_group.data<std::int64_t>(),
+          row_duplicate.data<std::int64_t>(),
+          column_duplicate.data<std::int64_t>(),
+          num_rows,
+          num_columns,
+          rows.shape()[1]};
+}
+
+std::vector<Tensor> forward(const Tensor& rows, const Tensor& columns, const Tensor& temperature,
+                            const Tensor& row_group, const Tensor& column_group,
+                            const Tensor& row_duplicate, const Tensor& column_duplicate) {
+  const auto inputs = checked_inputs(rows, columns, temperature, row_group, column_group,
+                                     row_duplicate, column_duplicate);
+  const auto make = [&](std::int64_t count) {
+    return paddle::empty({count}, DataType::FLOAT32, rows.place());
+  };
+  std::vector<Tensor> outputs = {make(inputs.num_rows), make(inputs.num_rows),
+                                 make(inputs.num_columns), make(inputs.num_columns)};
+  const unimo::ContrastiveStatistics<float*> statistics = {
+      outputs[0].data<float>(), outputs[1].data<float>(), outputs[2].data<float>(),
+      outputs[3].data<float>()};
+  if (rows.is_cpu()) {
+    unimo::contrastive_forward_cpu(inputs, statistics, omp_get_max_threads());
+    return outputs;
+  }
+#ifdef PADDLE_WITH_CUDA
+  if (rows.is_gpu()) {
+    unimo::contrastive_forward_cuda(inputs, statistics, rows.stream());
+    return outputs;
+  }
+#endif
+  PD_THROW("contrastive_logsumexp: this build has no form for the device of its inputs");
+}
+
+std::vector<Tensor> backward(const Tensor& rows, const Tensor& columns, const Tensor& temperature,
+                             const Tensor& row_group, const Tensor& column_group,
+                             const Tensor& row_duplicate, const Tensor& column_duplicate,
+                             const Tensor& row_all, const Tensor& row_positive,
+                             const Tensor& column_all, const Tensor& column_positive,
+                             const Tensor& row_all_gradient, const Tensor& row_positive_gradient,
+                             const Tensor& column_all_gradient,
+                             const Tensor& column_positive_gradient) {
+  const auto inputs = checked_inputs(rows, columns, temperature, row_group, column_group,
+                                     row_duplicate, column_duplicate);
+  const unimo::ContrastiveStatistics<const float*> outputs = {
+      row_all.data<float>(), row_positive.data<float>(), column_all.data<float>(),
+      column_positive.data<float>()};
+  const unimo::ContrastiveStatistics<const float*> upstream = {
+      row_all_gradient.data<float>(), row_positive_gradient.data<float>(),
+      column_all_gradient.data<float>(), column_positive_gradient.data<float>()};
+  std::vector<Tensor> results = {
+      paddle::empty(rows.shape(), DataType::FLOAT32, rows.place()),
+      paddle::empty(columns.shape(), DataType::FLOAT32, rows.place()),
+      paddle::empty(temperature.shape(), DataType::FLOAT32, rows.place())};
+  const unimo::ContrastiveGradients gradients = {results[0].data<float>(), results[1].data<float>(),
+                                                 results[2].data<float>()};
+  if (rows.is_cpu()) {
+    unimo::contrastive_backward_cpu(inputs, outputs, upstream, gradients, omp_get_max_threads());
+    return results;
+  }
+#ifdef PADDLE_WITH_CUDA
+  if (rows.is_gpu()) {
+    const auto bytes =
+        static_cast<std::int64_t>(unimo::contrastive_backward_cuda_workspace(inputs));
+    Tensor workspace = paddle::empty({bytes}, DataType::UINT8, rows.place());
+    unimo::contrastive_backward_cuda(inputs, outputs, upstream, gradients, workspace.data(),
+                                     rows.stream());
+    return results;
+  }
+#endif
+  PD_THROW("contrastive_logsumexp: this build has no form for the device of its inputs");
+}
+
+std::vector<Shape> forward_shapes(const Shape& rows, const Shape& columns, const Shape&,
+                                  const Shape&, const Shape&, const Shape&, const Shape&) {
+  return {{rows[0]}, {rows[0]}, {columns[0]}, {columns[0]}};
+}
+
+std::vector<DataType> forward_types(DataType, DataType, DataType, DataType, DataType, DataType,
+                                    DataType) {
+  return {DataType::FLOAT32, DataType::FLOAT32, DataType::FLOAT32, DataType::FLOAT32};
+}
+
+}  // namespace
+
+PD_BUILD_OP(unimo_contrastive_logsumexp)
+    .Inputs({"rows", "columns", "temperature", "row_group", "column_group", "row_duplicate",
+             "column_duplicate"})
+    .Outputs({"row_all", "row_positive", "column_all", "column_positive"})
+    .SetKernelFn(PD_KERNEL(forward))
+    .SetInferShapeFn(PD_INFER_SHAPE(forward_shapes))
+    .SetInferDtypeFn(PD_INFER_DTYPE(forward_types));
+
+PD_BUILD_GRAD_OP(unimo_contrastive_logsumexp)
+    .Inputs({"rows", "columns", "temperature", "row_group", "column_group", "row_duplicate",
+             "column_duplicate", "row_all", "row_positive", "column_all", "column_positive",
+             paddle::Grad("row_all"), paddle::Grad("row_positive"), paddle::Grad("column_all"),
+             paddle::Grad("column_positive")})
+    .Outputs({paddle::Grad("rows"), paddle::Grad("columns"), paddle::Grad("temperature")})
+    .SetKernelFn(PD_KERNEL(backward));

@@ -1,0 +1,1 @@
+"""Fused operators and their references in plain Paddle; importing them imports Paddle."""

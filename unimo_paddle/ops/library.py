@@ -1,0 +1,56 @@
+"""The compiled operator library: found beside this file, registered with Paddle once."""
+
+from __future__ import annotations
+
+import functools
+from pathlib import Path
+
+import paddle
+from paddle.utils import cpp_extension
+
+from unimo_paddle.errors import UserError
+
+LIBRARY_PATH = Path(__file__).with_name("_operators.so")
+
+
+@functools.cache
+def load_operators() -> None:
+    """Register the compiled operators with Paddle; every call after the first does nothing.
+
+    A fresh process must do so before it runs or serves a program that contains them.
+    """
+    if not LIBRARY_PATH.is_file():
+        raise UserError(
+            f"the compiled operators are missing: {LIBRARY_PATH} does not exist; "
+            "build them with 'pip install -e .' in the repository"
+        )
+    cpp_extension.load_op_meta_info_and_register_op(str(LIBRARY_PATH))
+
+
+def run_operator(name: str, *arguments: object) -> list[paddle.Tensor]:
+    """Call a registered operator in the static or the dynamic graph and return its outputs.
+
+    Args:
+        name: the operator's registered name.
+        arguments: its inputs, None for an absent optional one, then its attributes; the types are
+            exact (a float attribute takes no int).
+    """
+    load_operators()
+    outputs = paddle._C_ops._run_custom_op(name, *arguments)
+    return list(outputs) if isinstance(outputs, (list, tuple)) else [outputs]
+
+
+def check_tensor(
+    operator: str, name: str, tensor: paddle.Tensor, *, shape: tuple[int, ...], dtypes: tuple[str, ...]
+) -> None:
+    """Refuse a tensor of the wrong type or shape; -1 stands for any size, there and in the tensor."""
+    found_type = str(tensor.dtype).rpartition(".")[2].lower()
+    if found_type not in dtypes:
+        raise UserError(f"{operator}: {name} is {found_type}; expected {' or '.join(dtypes)}")
+    found = tuple(tensor.shape)
+    fits = len(found) == len(shape) and all(
+        expected == size or -1 in (expected, size)
+        for expected, size in zip(shape, found, strict=True)
+    )
+    if not fits:
+        raise UserError(f"{operator}: {name} has shape {list(found)}; expected {list(shape)}")
