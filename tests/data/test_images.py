@@ -174,6 +174,12 @@ def test_bad_regions_are_named(case):
     assert caught.value.where == "a.jsonl:7"
 
 
+def test_a_class_distribution_is_needed_for_every_region():
+    regions = Regions(np.ones((1, 2)), np.array(BOX), 10, 10, np.ones((3, 5)))
+    with pytest.raises(BadSample, match="3 class distributions for 1 regions"):
+        encode_regions(regions, REGIONS, where="r")
+
+
 @pytest.mark.parametrize(
     ("setting", "message"),
     [

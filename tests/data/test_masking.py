@@ -261,6 +261,12 @@ def test_an_anchor_takes_the_regions_that_overlap_it(overlap, expected):
     assert {int(mask_regions(boxes, rng, config).sum()) for _ in range(20)} == expected
 
 
+def test_an_anchor_is_masked_whatever_the_overlap():
+    boxes = boxes_of((0, 0, 0.5, 1), (0, 0, 0.5, 1))
+    masked = mask_regions(boxes, np.random.default_rng(0), RegionMaskingConfig(overlap=1.0))
+    assert masked.sum() == 1
+
+
 def test_every_masked_region_is_an_anchor_or_overlaps_one():
     rng = np.random.default_rng(0)
     config = RegionMaskingConfig(anchor_share=0.02)  # one anchor of 36 regions

@@ -49,7 +49,7 @@ def test_every_word_is_used_and_a_patch_has_its_word_alone_or_among_others(white
 
 def test_without_whitening_words_are_nearest_means():
     rng = np.random.default_rng(1)
-    patches = rng.standard_normal((4000, 3)).astype(np.float32)
+    patches = (3 + rng.standard_normal((4000, 3))).astype(np.float32)
     words = VisualWords.fit(patches, 4, seed=0, whitening=0.0)
     distances = ((patches[:, None] - words.centres[None]) ** 2).sum(-1)
     assert np.mean(distances.argmin(1) == words.assign(patches)) > 0.95

@@ -219,6 +219,11 @@ def encode_regions(
     boxes = np.asarray(regions.boxes, np.float32)
     width, height = float(regions.width), float(regions.height)
     _check_regions(features, boxes, width, height, feature_size=config.feature_size, where=where)
+    probabilities = regions.class_probabilities
+    if probabilities is not None and len(probabilities) != len(features):
+        raise BadSample(
+            where, f"{len(probabilities)} class distributions for {len(features)} regions"
+        )
     features, boxes = features[: config.max_regions], boxes[: config.max_regions]
 
     area = (boxes[:, 2] - boxes[:, 0]) * (boxes[:, 3] - boxes[:, 1]) / (width * height)
