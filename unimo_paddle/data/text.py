@@ -113,9 +113,7 @@ class Tokenizer:
         return cls(encoder, merges, [row.rstrip("\r") for row in rows], where=str(vocab_txt))
 
     @classmethod
-    def train(
-        cls, texts: Iterable[str], vocab_size: int, *, min_frequency: int = 2
-    ) -> Tokenizer:
+    def train(cls, texts: Iterable[str], vocab_size: int, *, min_frequency: int = 2) -> Tokenizer:
         """Train a vocabulary of exactly ``vocab_size`` rows on the texts.
 
         Words keep their leading space, as in the original. A corpus with fewer pieces than asked
@@ -211,9 +209,7 @@ def _check_encoder(encoder: dict[str, int], where: str) -> None:
         )
 
 
-def _check_merges(
-    encoder: dict[str, int], merges: Sequence[tuple[str, str]], where: str
-) -> None:
+def _check_merges(encoder: dict[str, int], merges: Sequence[tuple[str, str]], where: str) -> None:
     for rank, (left, right) in enumerate(merges):
         for piece in (left, right, left + right):
             if piece not in encoder:
@@ -288,9 +284,7 @@ def _byte_symbols() -> tuple[str, ...]:
     """The printable character that stands for each byte in byte-level BPE (GPT-2)."""
     printable = {*range(33, 127), *range(161, 173), *range(174, 256)}
     spare = iter(range(NUM_BYTES, 2 * NUM_BYTES))
-    return tuple(
-        chr(byte) if byte in printable else chr(next(spare)) for byte in range(NUM_BYTES)
-    )
+    return tuple(chr(byte) if byte in printable else chr(next(spare)) for byte in range(NUM_BYTES))
 
 
 def _symbol_bytes(symbol: str, byte_of: dict[str, int]) -> bytes:
