@@ -64,7 +64,10 @@ def dependencies() -> list[str]:
 
 
 setup(
-    ext_modules=[Extension("unimo_paddle.ops._operators", []), Extension("unimo_paddle.ops._core", [])],
+    ext_modules=[
+        Extension("unimo_paddle.ops._operators", []),
+        Extension("unimo_paddle.ops._core", []),
+    ],
     cmdclass={"build_ext": CMakeBuild},
     install_requires=dependencies(),
 )

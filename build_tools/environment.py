@@ -50,7 +50,7 @@ def installed_versions(paths: list[str]) -> dict[str, str]:
 
 
 def paddle_requirement(installed: Mapping[str, str]) -> str:
-    """The requirement that keeps an installed Paddle, or asks for the CPU wheel where there is none.
+    """The requirement that keeps an installed Paddle, or asks for the CPU wheel.
 
     Raises:
         SystemExit: the installed Paddle cannot be used; pip then shows the message, no traceback.

@@ -12,8 +12,8 @@
 namespace unimo {
 namespace {
 
-constexpr int kTile = 96;         // rows and columns of a tile; a multiple of the two below
-constexpr int kStripRows = 6;     // a strip is what the registers hold: 6 x 16 sums
+constexpr int kTile = 96;      // rows and columns of a tile; a multiple of the two below
+constexpr int kStripRows = 6;  // a strip is what the registers hold: 6 x 16 sums
 constexpr int kStripColumns = 16;
 constexpr std::int64_t kMinChunk = 32;
 constexpr int kMaxChunks = 32;
@@ -32,7 +32,8 @@ struct Running {
       sum = sum * std::exp(static_cast<double>(max) - other_max) + other_sum;
       max = other_max;
     } else {
-      sum += other_max == max ? other_sum : other_sum * std::exp(static_cast<double>(other_max) - max);
+      sum +=
+          other_max == max ? other_sum : other_sum * std::exp(static_cast<double>(other_max) - max);
     }
   }
   void add(float score) { add(std::isnan(score) ? max : score, std::isnan(score) ? score : 1.0); }
@@ -96,9 +97,7 @@ class Tile {
     int row;
     int column;
   };
-  int padded_columns() const {
-    return static_cast<int>(round_up(columns_.size(), kStripColumns));
-  }
+  int padded_columns() const { return static_cast<int>(round_up(columns_.size(), kStripColumns)); }
   void copy_features(const float* source, Range range, std::vector<float>* target) const;
   void mark_pairs(int row);
   void add_product(std::int64_t g_row, std::int64_t g_column, const std::vector<float>& features,
@@ -185,8 +184,7 @@ void Tile::mark_pairs(int row) {
 }
 
 void Tile::update(std::vector<Running>* row_all, std::vector<Running>* row_positive,
-                  std::vector<Running>* column_all,
-                  std::vector<Running>* column_positive) const {
+                  std::vector<Running>* column_all, std::vector<Running>* column_positive) const {
   for (int i = 0; i < rows_.size(); ++i) {
     const float* row = scores_.data() + i * kTile;
     Vector largest = broadcast(-kInfinity);
@@ -235,7 +233,8 @@ void Tile::compute_gradient(const ContrastiveStatistics<const float*>& outputs,
                             const ContrastiveStatistics<const float*>& upstream) {
   float column_value[kTile] = {}, column_upstream[kTile] = {};
   for (int j = 0; j < columns_.size(); ++j) {
-    const Flow flow(outputs.column_all[columns_.begin + j], upstream.column_all[columns_.begin + j]);
+    const Flow flow(outputs.column_all[columns_.begin + j],
+                    upstream.column_all[columns_.begin + j]);
     column_value[j] = flow.log_sum_exp;
     column_upstream[j] = flow.upstream;
   }

@@ -13,9 +13,11 @@ using paddle::DataType;
 using paddle::Tensor;
 using Shape = std::vector<std::int64_t>;
 
-void check_vector(const Tensor& tensor, const char* name, std::int64_t count) {
+void check_vector(const Tensor& tensor, const char* name, std::int64_t count,
+                  const paddle::Place& place) {
   PD_CHECK(tensor.dtype() == DataType::INT64 && tensor.shape() == Shape{count},
            "contrastive_logsumexp: ", name, " must be int64 of shape [", count, "]");
+  PD_CHECK(tensor.place() == place, "contrastive_logsumexp: ", name, " is on another device");
 }
 
 unimo::ContrastiveInputs checked_inputs(const Tensor& rows, const Tensor& columns,
@@ -29,11 +31,13 @@ unimo::ContrastiveInputs checked_inputs(const Tensor& rows, const Tensor& column
                temperature.dtype() == DataType::FLOAT32,
            "contrastive_logsumexp: rows, columns and temperature must be float32");
   PD_CHECK(temperature.numel() == 1, "contrastive_logsumexp: temperature must hold one number");
+  PD_CHECK(columns.place() == rows.place() && temperature.place() == rows.place(),
+           "contrastive_logsumexp: rows, columns and temperature must be on one device");
   const std::int64_t num_rows = rows.shape()[0], num_columns = columns.shape()[0];
-  check_vector(row_group, "row_group", num_rows);
-  check_vector(column_group, "column_group", num_columns);
-  check_vector(row_duplicate, "row_duplicate", num_rows);
-  check_vector(column_duplicate, "column_duplicate", num_columns);
+  check_vector(row_group, "row_group", num_rows, rows.place());
+  check_vector(column_group, "column_group", num_columns, rows.place());
+  check_vector(row_duplicate, "row_duplicate", num_rows, rows.place());
+  check_vector(column_duplicate, "column_duplicate", num_columns, rows.place());
   return {rows.data<float>(),
           columns.data<float>(),
           temperature.data<float>(),

@@ -25,7 +25,8 @@ void check_shape(const py::array& array, const char* name, const Shape& expected
   if (found == expected) return;
   const auto describe = [](const Shape& shape) {
     std::string text = "[";
-    for (const py::ssize_t size : shape) text += (text.size() > 1 ? ", " : "") + std::to_string(size);
+    for (const py::ssize_t size : shape)
+      text += (text.size() > 1 ? ", " : "") + std::to_string(size);
     return text + "]";
   };
   throw std::invalid_argument(std::string(name) + " has shape " + describe(found) + "; expected " +
@@ -46,9 +47,16 @@ unimo::ContrastiveInputs contrastive_inputs(const Floats& rows, const Floats& co
   check_shape(column_group, "column_group", {num_columns});
   check_shape(row_duplicate, "row_duplicate", {num_rows});
   check_shape(column_duplicate, "column_duplicate", {num_columns});
-  return {rows.data(),         columns.data(),       temperature.data(),
-          row_group.data(),    column_group.data(),  row_duplicate.data(),
-          column_duplicate.data(), num_rows, num_columns, size};
+  return {rows.data(),
+          columns.data(),
+          temperature.data(),
+          row_group.data(),
+          column_group.data(),
+          row_duplicate.data(),
+          column_duplicate.data(),
+          num_rows,
+          num_columns,
+          size};
 }
 
 py::tuple contrastive_forward(const Floats& rows, const Floats& columns, const Floats& temperature,

@@ -71,7 +71,7 @@ def contrastive_logsumexp_reference(
     row_duplicate: paddle.Tensor,
     column_duplicate: paddle.Tensor,
 ) -> ContrastiveStatistics:
-    """Return what ``contrastive_logsumexp`` returns, from the whole score matrix in plain Paddle."""
+    """Return what ``contrastive_logsumexp`` returns, from all scores at once."""
     scores = paddle.matmul(rows, columns, transpose_y=True) / temperature
     positive = row_group.unsqueeze(1) == column_group.unsqueeze(0)
     duplicate = row_duplicate.unsqueeze(1) == column_duplicate.unsqueeze(0)

@@ -41,9 +41,14 @@ def run_operator(name: str, *arguments: object) -> list[paddle.Tensor]:
 
 
 def check_tensor(
-    operator: str, name: str, tensor: paddle.Tensor, *, shape: tuple[int, ...], dtypes: tuple[str, ...]
+    operator: str,
+    name: str,
+    tensor: paddle.Tensor,
+    *,
+    shape: tuple[int, ...],
+    dtypes: tuple[str, ...],
 ) -> None:
-    """Refuse a tensor of the wrong type or shape; -1 stands for any size, there and in the tensor."""
+    """Refuse a tensor of the wrong type or shape; -1 stands for any size on either side."""
     found_type = str(tensor.dtype).rpartition(".")[2].lower()
     if found_type not in dtypes:
         raise UserError(f"{operator}: {name} is {found_type}; expected {' or '.join(dtypes)}")
