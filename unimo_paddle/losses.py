@@ -219,7 +219,7 @@ def add_candidates(
 
 def _finite(log_sum_exp: paddle.Tensor) -> paddle.Tensor:
     """Replace -inf by a finite number; no gradient flows back into what was -inf."""
-    return paddle.clip(log_sum_exp, min=NOTHING)
+    return paddle.maximum(log_sum_exp, paddle.full_like(log_sum_exp, NOTHING))
 
 
 def _mean_where(losses: paddle.Tensor, is_real: paddle.Tensor) -> paddle.Tensor:

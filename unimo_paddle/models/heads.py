@@ -12,6 +12,8 @@ from paddle import nn
 
 from unimo_paddle.models.transformer import (
     ACTIVATIONS,
+    Dense,
+    add_bias,
     layer_norm,
     linear,
     named_constant,
@@ -33,7 +35,7 @@ class ClassificationHead(nn.Layer):
         super().__init__()
         name = f"cls_out_{num_labels}"
         self.dropout = nn.Dropout(dropout)
-        self.output = nn.Linear(
+        self.output = Dense(
             config.hidden_size,
             num_labels,
             weight_attr=named_weight(f"{name}_w", config.initializer_range),
@@ -64,10 +66,8 @@ class EntailmentHead(nn.Layer):
         return self.output(self.expand(self.dropout(pooled_text + pooled_image)))
 
 
-def _numbered_linear(
-    config: ModelConfig, index: int, input_size: int, output_size: int
-) -> nn.Linear:
-    return nn.Linear(
+def _numbered_linear(config: ModelConfig, index: int, input_size: int, output_size: int) -> Dense:
+    return Dense(
         input_size,
         output_size,
         weight_attr=named_weight(f"cls_out_w_{index}", config.initializer_range),
@@ -82,7 +82,7 @@ class MatchHead(nn.Layer):
         super().__init__()
         self.dropout = nn.Dropout(config.attention_dropout)
         initializer = nn.initializer
-        self.output = nn.Linear(
+        self.output = Dense(
             config.hidden_size,
             1,
             weight_attr=paddle.ParamAttr("match_fc.w_0", initializer=initializer.XavierUniform()),
@@ -125,8 +125,10 @@ class LanguageHead(nn.Layer):
         """Return logits [P, V] from the hidden states [P, D] of the chosen positions."""
         hidden = self.norm(self.activate(self.transform(hidden)))
         if self.is_tied:
-            return paddle.matmul(hidden, self.word_embedding, transpose_y=True) + self.bias
-        return paddle.matmul(hidden, self.weight) + self.bias
+            logits = paddle.matmul(hidden, self.word_embedding, transpose_y=True)
+        else:
+            logits = paddle.matmul(hidden, self.weight)
+        return add_bias(logits, self.bias, is_training=self.training)
 
 
 class RegionRegressionHead(nn.Layer):
@@ -171,18 +173,19 @@ class ProjectionHead(nn.Layer):
 
     def __init__(self, config: ModelConfig, name: str, size: int) -> None:
         super().__init__()
-        self.output = nn.Linear(
+        self.output = Dense(
             config.hidden_size,
             size,
             weight_attr=named_weight(f"{name}.w_0", config.initializer_range),
-            bias_attr=False,
+            bias_attr=None,
         )
 
     def forward(self, hidden: paddle.Tensor) -> paddle.Tensor:
         """Return [B, size], each row of length one; a zero row stays zero, gradient included."""
         projected = self.output(hidden)
         squared_norm = (projected * projected).sum(axis=-1, keepdim=True)
-        return projected * paddle.rsqrt(squared_norm.clip(min=SMALLEST_NORM**2))
+        floor = paddle.full_like(squared_norm, SMALLEST_NORM**2)
+        return projected * paddle.rsqrt(paddle.maximum(squared_norm, floor))
 
 
 class Temperature(nn.Layer):

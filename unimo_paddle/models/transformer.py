@@ -39,9 +39,52 @@ def named_constant(name: str, value: float) -> paddle.ParamAttr:
     return paddle.ParamAttr(name=name, initializer=nn.initializer.Constant(value))
 
 
-def linear(name: str, input_size: int, output_size: int, scale: float) -> nn.Linear:
+class Dense(nn.Layer):
+    """A linear layer x W + b.
+
+    Args:
+        weight_attr, bias_attr: names and initial values; without ``bias_attr`` there is no bias.
+    """
+
+    def __init__(
+        self,
+        input_size: int,
+        output_size: int,
+        *,
+        weight_attr: paddle.ParamAttr,
+        bias_attr: paddle.ParamAttr | None,
+    ) -> None:
+        super().__init__()
+        self.weight = self.create_parameter([input_size, output_size], attr=weight_attr)
+        self.bias = None
+        if bias_attr is not None:
+            self.bias = self.create_parameter([output_size], attr=bias_attr, is_bias=True)
+
+    def forward(self, x: paddle.Tensor) -> paddle.Tensor:
+        """Return [..., output_size] from [..., input_size]."""
+        product = paddle.matmul(x, self.weight)
+        if self.bias is None:
+            return product
+        return add_bias(product, self.bias, is_training=self.training)
+
+
+def add_bias(x: paddle.Tensor, bias: paddle.Tensor, *, is_training: bool) -> paddle.Tensor:
+    """Return x [..., D] + bias [D].
+
+    Paddle's CPU kernel sums the gradient of a broadcast bias as slowly as the product before it
+    runs (8 % of a training step). ones [..., 1] times bias [1, D] is the same number to the bit
+    and gets its gradient from a matrix product.
+    """
+    if not is_training or paddle.is_compiled_with_cuda():
+        return x + bias
+    ones = paddle.ones_like(x[..., 0:1])
+    ones.stop_gradient = True
+    return x + paddle.matmul(ones, bias.unsqueeze(0))
+
+
+def linear(name: str, input_size: int, output_size: int, scale: float) -> Dense:
     """Return a dense layer whose parameters are ``{name}.w_0`` [in, out] and ``{name}.b_0``."""
-    return nn.Linear(
+    return Dense(
         input_size,
         output_size,
         weight_attr=named_weight(f"{name}.w_0", scale),
@@ -78,23 +121,26 @@ class MultiHeadAttention(nn.Layer):
     def forward(
         self, hidden: paddle.Tensor, attention_bias: paddle.Tensor
     ) -> tuple[paddle.Tensor, paddle.Tensor]:
-        """Return the attended values [B, L, D] and the probabilities [B, H, L, L].
+        """Return the attended values [B, L, D] and the probabilities [H, B, L, L].
+
+        Heads come first, so that the bias is a trailing block of the scores: Paddle's CPU kernel
+        then adds it five times faster.
 
         Args:
             hidden: [B, L, D].
-            attention_bias: [B, 1, L, L], 0 where row may see column, -1e4 elsewhere.
+            attention_bias: [B, L, L], 0 where row may see column, -1e4 elsewhere.
         """
-        q = self._split_heads(self.query(hidden) * self.head_size**-0.5)  # [B, H, L, d]
+        q = self._split_heads(self.query(hidden) * self.head_size**-0.5)  # [H, B, L, d]
         k = self._split_heads(self.key(hidden))
         v = self._split_heads(self.value(hidden))
         scores = paddle.matmul(q, k, transpose_y=True) + attention_bias
         probabilities = F.softmax(scores)
         attended = paddle.matmul(self.dropout(probabilities), v)
-        joined = attended.transpose([0, 2, 1, 3]).flatten(2)
+        joined = attended.transpose([1, 2, 0, 3]).flatten(2)
         return self.output(joined), probabilities
 
     def _split_heads(self, x: paddle.Tensor) -> paddle.Tensor:
-        return x.reshape([0, 0, self.num_heads, self.head_size]).transpose([0, 2, 1, 3])
+        return x.reshape([0, 0, self.num_heads, self.head_size]).transpose([2, 0, 1, 3])
 
 
 class TransformerLayer(nn.Layer):
@@ -127,7 +173,7 @@ class TransformerLayer(nn.Layer):
     def forward(
         self, hidden: paddle.Tensor, attention_bias: paddle.Tensor
     ) -> tuple[paddle.Tensor, paddle.Tensor]:
-        """Return the next hidden states [B, L, D] and the attention probabilities."""
+        """Return the next hidden states [B, L, D] and the probabilities [H, B, L, L]."""
         attended, probabilities = self.attention(hidden, attention_bias)
         hidden = self.attention_norm(hidden + self.dropout(attended))
         transformed = self.contract(self.activate(self.expand(hidden)))
@@ -144,7 +190,7 @@ class TransformerStack(nn.Layer):
     def forward(
         self, hidden: paddle.Tensor, attention_bias: paddle.Tensor
     ) -> tuple[list[paddle.Tensor], list[paddle.Tensor]]:
-        """Return the input followed by each layer's output, and each layer's probabilities."""
+        """Return the input and each layer's output, and each layer's probabilities."""
         states = [hidden]
         attentions = []
         for layer in self.layers:

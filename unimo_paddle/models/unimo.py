@@ -303,7 +303,9 @@ class UnifiedTransformer(nn.Layer):
             hidden=layers[-1],
             **_split(layers[-1], embeddings),
             layers=layers,
-            attentions=attentions if collect_attention else None,
+            attentions=[x.transpose([1, 0, 2, 3]) for x in attentions]
+            if collect_attention
+            else None,
         )
 
     def pooled_text(self, encoding: Encoding) -> paddle.Tensor:
@@ -318,7 +320,7 @@ class UnifiedTransformer(nn.Layer):
 
 
 def attention_bias(mask: paddle.Tensor, order: paddle.Tensor | None) -> paddle.Tensor:
-    """Return [B, 1, L, L]: 0 where row i sees column j, -1e4 elsewhere.
+    """Return [B, L, L]: 0 where row i sees column j, -1e4 elsewhere.
 
     visible(i, j) = mask_i mask_j [order_j <= order_i]. A padded row sees nothing, so all its
     scores fall by the same 1e4 and it attends to everything, as in the original.
@@ -330,7 +332,7 @@ def attention_bias(mask: paddle.Tensor, order: paddle.Tensor | None) -> paddle.T
     visible = mask.unsqueeze(2) * mask.unsqueeze(1)
     if order is not None:
         visible = visible * (order.unsqueeze(1) <= order.unsqueeze(2)).astype(visible.dtype)
-    bias = ((visible - 1.0) * HIDDEN_BIAS).unsqueeze(1)
+    bias = (visible - 1.0) * HIDDEN_BIAS
     bias.stop_gradient = True
     return bias
 
