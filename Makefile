@@ -50,9 +50,10 @@ $(STAMP): $(SOURCES)
 		test -n "$$python" || { echo 'make: $(NO_PYTHON)' >&2; exit 1; }; \
 		echo "make: environment in $(VENV) with $$($$python --version)"; \
 		$$python -m venv --clear $(VENV); }
-	@echo "make: installing the package and building its operators (minutes the first time)"
 	@requirement=$$($(BIN)/python -c '$(WHICH_PADDLE)'); \
+	echo "make: installing $$requirement (some 200 MB, the first time)"; \
 	$(BIN)/python -m pip install --quiet --progress-bar off "$$requirement"
+	@echo "make: building the operators and installing the package with its tools"
 	@$(BIN)/python -m pip install --quiet --progress-bar off --editable '.[dev]'
 	@touch $@
 
@@ -72,7 +73,7 @@ test-all: install lint  ## the same and the slow proofs
 lint: install  ## layout, lint, one-way imports, C++ layout
 	@$(BIN)/ruff check --quiet $(PYTHON_FOLDERS)
 	@$(BIN)/ruff format --quiet --check $(PYTHON_FOLDERS)
-	@$(BIN)/lint-imports --no-cache >/dev/null || $(BIN)/lint-imports --no-cache
+	@report=$$($(BIN)/lint-imports --no-cache 2>&1) || { echo "$$report"; exit 1; }
 	@$(BIN)/clang-format --dry-run --Werror $(CPP_FILES)
 	@echo "lint: clean"
 
@@ -83,4 +84,4 @@ format: install  ## lay out every file the house's way
 
 clean:  ## remove the environment, builds and caches; runs/ stays
 	rm -rf $(VENV) build dist *.egg-info .pytest_cache .ruff_cache .coverage .coverage.*
-	find unimo_paddle tests tools \( -name __pycache__ -o -name '*.so' \) -prune -exec rm -rf {} +
+	find build_tools unimo_paddle tests tools \( -name __pycache__ -o -name '*.so' \) -prune -exec rm -rf {} +
