@@ -54,7 +54,7 @@ def write_paragraph(scene: Scene, rng: np.random.Generator) -> str:
 
 def sample_meaning(scene: Scene, rng: np.random.Generator) -> Meaning:
     """Draw something true to say: objects with places, now and then a relation, number, ground."""
-    relational = rng.random() < 0.3
+    relational = rng.random() < 0.25
     wanted = 2 if relational or rng.random() < 0.65 else 3
     order = rng.permutation(len(scene.objects))[:wanted]
     relations: tuple[tuple[int, str, int], ...] = ()
@@ -66,7 +66,7 @@ def sample_meaning(scene: Scene, rng: np.random.Generator) -> Meaning:
         first, relation, second = options[rng.integers(len(options))]
         order = np.array([first, second])
         relations = ((0, relation, 1),)
-    placed = rng.random(len(order)) < (0.6 if relational else 0.9)
+    placed = rng.random(len(order)) < (0.75 if relational else 0.95)
     placed[rng.integers(len(order))] = True
     mentions = [
         sample_mention(scene.objects[index], rng, with_place=bool(is_placed))

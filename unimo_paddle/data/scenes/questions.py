@@ -88,12 +88,12 @@ def _exists(scene: Scene, rng: np.random.Generator) -> tuple[str, str] | None:
     item = scene.objects[rng.integers(len(scene.objects))]
     colour, shape = item.colour, item.shape
     if rng.random() < 0.5:
-        if rng.random() < 0.5:
-            colour = COLOURS[rng.integers(len(COLOURS))]
-        else:
-            shape = SHAPES[rng.integers(len(SHAPES))]
-        if _is_unfit(colour, shape, scene):
-            return None
+        while _is_unfit(colour, shape, scene):
+            colour, shape = item.colour, item.shape
+            if rng.random() < 0.5:
+                colour = COLOURS[rng.integers(len(COLOURS))]
+            else:
+                shape = SHAPES[rng.integers(len(SHAPES))]
     article = "an" if colour[0] in "aeiou" else "a"
     answer = Meaning((Mention(colour, shape),)).holds(scene)
     return f"is there {article} {colour} {shape}?", _yes_no(answer)
