@@ -138,7 +138,7 @@ class TextEmbedding(nn.Layer):
         self.position = table("pos_embedding", config.max_positions)
         self.role = table("role_embedding", config.num_roles)
         self.turn = table("turn_embedding", config.num_turns)
-        self.type = table("type_embedding", config.type_vocab_size)
+        self.token_type = table("type_embedding", config.type_vocab_size)
         self.norm = layer_norm("pre_encoder_layer_norm", config.hidden_size, config.layer_norm_eps)
         self.dropout = nn.Dropout(config.hidden_dropout)
 
@@ -154,7 +154,7 @@ class TextEmbedding(nn.Layer):
     ) -> paddle.Tensor:
         """Return [B, T, D]; ids are [B, T], the perturbation is added before the norm."""
         total = self.word(ids) + self.position(positions)
-        extras = ((self.role, role_ids), (self.turn, turn_ids), (self.type, type_ids))
+        extras = ((self.role, role_ids), (self.turn, turn_ids), (self.token_type, type_ids))
         for embedding, extra_ids in extras:
             if extra_ids is not None:
                 assert embedding is not None, "ids given for an embedding the model does not have"
@@ -188,11 +188,11 @@ class RegionEmbedding(nn.Layer):
         if perturbation is not None:
             features = features + perturbation
         if self.num_frequencies:
-            boxes = paddle.concat([boxes, _fourier_features(boxes, self.num_frequencies)], axis=-1)
+            boxes = paddle.concat([boxes, fourier_features(boxes, self.num_frequencies)], axis=-1)
         return self.dropout(self.norm(self.feature(features) + self.location(boxes)))
 
 
-def _fourier_features(boxes: paddle.Tensor, num_frequencies: int) -> paddle.Tensor:
+def fourier_features(boxes: paddle.Tensor, num_frequencies: int) -> paddle.Tensor:
     """Return sin and cos of 2^i pi (x, y) of the box centres: [B, R, 4 * num_frequencies].
 
     A patch's place is then told apart by a linear layer at every scale, which the five numbers
