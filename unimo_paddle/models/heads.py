@@ -210,6 +210,6 @@ class Temperature(nn.Layer):
     def forward(self) -> paddle.Tensor:
         """Return the temperature: [1], from minimum to maximum."""
         value = self.log_inverse
-        value = paddle.minimum(value, 2.0 * self.highest - value)
-        value = paddle.maximum(value, 2.0 * self.lowest - value)
+        value = paddle.where(value > self.highest, 2.0 * self.highest - value, value)
+        value = paddle.where(value < self.lowest, 2.0 * self.lowest - value, value)
         return paddle.exp(-value)
