@@ -367,7 +367,7 @@ def test_captions_name_an_article_that_fits(folder: Path) -> None:
 def test_questions_have_the_answers_of_the_scene() -> None:
     scene = scene_with(object_at((0, 0), "red", "ring"), object_at((2, 2), "blue", "heart"))
     asked = {}
-    for seed in range(60):
+    for seed in range(200):
         for record in write_questions(scene, 6, np.random.default_rng(seed)):
             asked[record["question"]] = record["answer"]
 
