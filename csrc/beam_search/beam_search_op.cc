@@ -5,6 +5,7 @@
 #include <vector>
 
 #include "beam_search/beam_search.h"
+#include "common/paddle_check.h"
 #include "paddle/phi/api/all.h"
 
 namespace {
@@ -17,28 +18,30 @@ unimo::BeamSearchInputs checked_inputs(const Tensor& logits, const Tensor& score
                                        const Tensor& finished, const Tensor& step,
                                        const paddle::optional<Tensor>& blocked_tokens,
                                        std::int64_t end_token) {
-  PD_CHECK(logits.shape().size() == 3 && logits.dtype() == DataType::FLOAT32,
-           "beam_search_step: logits must be float32 of shape [B, K, V]");
+  unimo::require(logits.shape().size() == 3 && logits.dtype() == DataType::FLOAT32,
+                 "beam_search_step: logits must be float32 of shape [B, K, V]");
   const std::int64_t batch = logits.shape()[0], beams = logits.shape()[1];
   const std::int64_t vocabulary = logits.shape()[2];
   const Shape per_beam = {batch, beams};
-  PD_CHECK(scores.dtype() == DataType::FLOAT32 && scores.shape() == per_beam,
-           "beam_search_step: scores must be float32 of shape [B, K]");
-  PD_CHECK(finished.dtype() == DataType::BOOL && finished.shape() == per_beam,
-           "beam_search_step: finished must be bool of shape [B, K]");
-  PD_CHECK(step.dtype() == DataType::INT64 && step.numel() == 1,
-           "beam_search_step: step must hold one int64");
+  unimo::require(scores.dtype() == DataType::FLOAT32 && scores.shape() == per_beam,
+                 "beam_search_step: scores must be float32 of shape [B, K]");
+  unimo::require(finished.dtype() == DataType::BOOL && finished.shape() == per_beam,
+                 "beam_search_step: finished must be bool of shape [B, K]");
+  unimo::require(step.dtype() == DataType::INT64 && step.numel() == 1,
+                 "beam_search_step: step must hold one int64");
   if (blocked_tokens) {
-    PD_CHECK(blocked_tokens->dtype() == DataType::INT64 && blocked_tokens->shape().size() == 3 &&
-                 blocked_tokens->shape()[0] == batch && blocked_tokens->shape()[1] == beams,
-             "beam_search_step: blocked_tokens must be int64 of shape [B, K, n]");
+    unimo::require(blocked_tokens->dtype() == DataType::INT64 &&
+                       blocked_tokens->shape().size() == 3 && blocked_tokens->shape()[0] == batch &&
+                       blocked_tokens->shape()[1] == beams,
+                   "beam_search_step: blocked_tokens must be int64 of shape [B, K, n]");
   }
-  PD_CHECK(step.place() == logits.place() && scores.place() == logits.place() &&
-               finished.place() == logits.place() &&
-               (!blocked_tokens || blocked_tokens->place() == logits.place()),
-           "beam_search_step: all inputs must be on one device");
-  PD_CHECK(vocabulary >= 2 && end_token >= 0 && end_token < vocabulary,
-           "beam_search_step: end_token ", end_token, " is not one of the ", vocabulary, " tokens");
+  unimo::require(step.place() == logits.place() && scores.place() == logits.place() &&
+                     finished.place() == logits.place() &&
+                     (!blocked_tokens || blocked_tokens->place() == logits.place()),
+                 "beam_search_step: all inputs must be on one device");
+  unimo::require(vocabulary >= 2 && end_token >= 0 && end_token < vocabulary,
+                 "beam_search_step: end_token ", end_token, " is not one of the ", vocabulary,
+                 " tokens");
   return {logits.data<float>(),
           scores.data<float>(),
           finished.data<bool>(),
@@ -55,7 +58,7 @@ std::vector<Tensor> forward(const Tensor& logits, const Tensor& scores, const Te
                             std::int64_t end_token, std::int64_t min_length, float length_penalty,
                             int rule) {
   const auto inputs = checked_inputs(logits, scores, finished, step, blocked_tokens, end_token);
-  PD_CHECK(rule == 0 || rule == 1, "beam_search_step: unknown rule ", rule);
+  unimo::require(rule == 0 || rule == 1, "beam_search_step: unknown rule ", rule);
   const unimo::BeamSearchSettings settings = {end_token, min_length, length_penalty,
                                               static_cast<unimo::BeamRule>(rule)};
   const auto make = [&](DataType type) {
@@ -80,7 +83,8 @@ std::vector<Tensor> forward(const Tensor& logits, const Tensor& scores, const Te
     return results;
   }
 #endif
-  PD_THROW("beam_search_step: this build has no form for the device of its inputs");
+  unimo::require(false, "beam_search_step: this build has no form for the device of its inputs");
+  return {};
 }
 
 std::vector<Shape> shapes(const Shape&, const Shape& scores, const Shape&, const Shape&,

@@ -4,6 +4,7 @@
 
 #include <vector>
 
+#include "common/paddle_check.h"
 #include "contrastive/contrastive.h"
 #include "paddle/phi/api/all.h"
 
@@ -15,24 +16,26 @@ using Shape = std::vector<std::int64_t>;
 
 void check_vector(const Tensor& tensor, const char* name, std::int64_t count,
                   const paddle::Place& place) {
-  PD_CHECK(tensor.dtype() == DataType::INT64 && tensor.shape() == Shape{count},
-           "contrastive_logsumexp: ", name, " must be int64 of shape [", count, "]");
-  PD_CHECK(tensor.place() == place, "contrastive_logsumexp: ", name, " is on another device");
+  unimo::require(tensor.dtype() == DataType::INT64 && tensor.shape() == Shape{count},
+                 "contrastive_logsumexp: ", name, " must be int64 of shape [", count, "]");
+  unimo::require(tensor.place() == place, "contrastive_logsumexp: ", name, " is on another device");
 }
 
 unimo::ContrastiveInputs checked_inputs(const Tensor& rows, const Tensor& columns,
                                         const Tensor& temperature, const Tensor& row_group,
                                         const Tensor& column_group, const Tensor& row_duplicate,
                                         const Tensor& column_duplicate) {
-  PD_CHECK(rows.shape().size() == 2 && columns.shape().size() == 2 &&
-               rows.shape()[1] == columns.shape()[1],
-           "contrastive_logsumexp: rows [N, D] and columns [M, D] must be matrices of one width");
-  PD_CHECK(rows.dtype() == DataType::FLOAT32 && columns.dtype() == DataType::FLOAT32 &&
-               temperature.dtype() == DataType::FLOAT32,
-           "contrastive_logsumexp: rows, columns and temperature must be float32");
-  PD_CHECK(temperature.numel() == 1, "contrastive_logsumexp: temperature must hold one number");
-  PD_CHECK(columns.place() == rows.place() && temperature.place() == rows.place(),
-           "contrastive_logsumexp: rows, columns and temperature must be on one device");
+  unimo::require(
+      rows.shape().size() == 2 && columns.shape().size() == 2 &&
+          rows.shape()[1] == columns.shape()[1],
+      "contrastive_logsumexp: rows [N, D] and columns [M, D] must be matrices of one width");
+  unimo::require(rows.dtype() == DataType::FLOAT32 && columns.dtype() == DataType::FLOAT32 &&
+                     temperature.dtype() == DataType::FLOAT32,
+                 "contrastive_logsumexp: rows, columns and temperature must be float32");
+  unimo::require(temperature.numel() == 1,
+                 "contrastive_logsumexp: temperature must hold one number");
+  unimo::require(columns.place() == rows.place() && temperature.place() == rows.place(),
+                 "contrastive_logsumexp: rows, columns and temperature must be on one device");
   const std::int64_t num_rows = rows.shape()[0], num_columns = columns.shape()[0];
   check_vector(row_group, "row_group", num_rows, rows.place());
   check_vector(column_group, "column_group", num_columns, rows.place());
@@ -73,7 +76,9 @@ std::vector<Tensor> forward(const Tensor& rows, const Tensor& columns, const Ten
     return outputs;
   }
 #endif
-  PD_THROW("contrastive_logsumexp: this build has no form for the device of its inputs");
+  unimo::require(false,
+                 "contrastive_logsumexp: this build has no form for the device of its inputs");
+  return {};
 }
 
 std::vector<Tensor> backward(const Tensor& rows, const Tensor& columns, const Tensor& temperature,
@@ -89,9 +94,19 @@ std::vector<Tensor> backward(const Tensor& rows, const Tensor& columns, const Te
   const unimo::ContrastiveStatistics<const float*> outputs = {
       row_all.data<float>(), row_positive.data<float>(), column_all.data<float>(),
       column_positive.data<float>()};
+  // The dynamic graph hands over no tensor at all for an output that nothing used.
+  const auto or_zeros = [&](const Tensor& gradient, const Tensor& output) {
+    return gradient.initialized()
+               ? gradient
+               : paddle::full(output.shape(), 0.0, output.dtype(), output.place());
+  };
+  const Tensor given[] = {or_zeros(row_all_gradient, row_all),
+                          or_zeros(row_positive_gradient, row_positive),
+                          or_zeros(column_all_gradient, column_all),
+                          or_zeros(column_positive_gradient, column_positive)};
   const unimo::ContrastiveStatistics<const float*> upstream = {
-      row_all_gradient.data<float>(), row_positive_gradient.data<float>(),
-      column_all_gradient.data<float>(), column_positive_gradient.data<float>()};
+      given[0].data<float>(), given[1].data<float>(), given[2].data<float>(),
+      given[3].data<float>()};
   std::vector<Tensor> results = {
       paddle::empty(rows.shape(), DataType::FLOAT32, rows.place()),
       paddle::empty(columns.shape(), DataType::FLOAT32, rows.place()),
@@ -112,7 +127,9 @@ std::vector<Tensor> backward(const Tensor& rows, const Tensor& columns, const Te
     return results;
   }
 #endif
-  PD_THROW("contrastive_logsumexp: this build has no form for the device of its inputs");
+  unimo::require(false,
+                 "contrastive_logsumexp: this build has no form for the device of its inputs");
+  return {};
 }
 
 std::vector<Shape> forward_shapes(const Shape& rows, const Shape& columns, const Shape&,
