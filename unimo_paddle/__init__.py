@@ -10,6 +10,7 @@ from __future__ import annotations
 import logging
 import os
 import sys
+import warnings
 from pathlib import Path
 
 __version__ = "0.1.0"
@@ -62,6 +63,9 @@ def _set_environment_defaults() -> dict[str, str]:
     os.environ.update(chosen)
     return chosen
 
+
+# Paddle advises everyone who imports it to install a compiler cache; nothing here would use it.
+warnings.filterwarnings("ignore", message="No ccache found")
 
 environment_defaults = _set_environment_defaults()
 

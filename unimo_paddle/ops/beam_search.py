@@ -161,7 +161,8 @@ def _two_k_sample(logits, scores, finished, blocked, *, step, end_token, penalty
     candidates = [(totals[k, v], k, v) for k in range(beams) for v in range(vocabulary)]
     best = _ranked(candidates, 2 * beams)
     factor = _length_factor(step + 5, penalty)
-    ended = [(score / factor, k) for score, k, token in best[:beams] if token == end_token]
+    with np.errstate(over="ignore"):  # a forbidden end token may fall to -inf
+        ended = [(score / factor, k) for score, k, token in best[:beams] if token == end_token]
     live = [candidate for candidate in best if candidate[2] != end_token][:beams]
     return _as_arrays(live, [False] * beams, ended)
 

@@ -1,0 +1,69 @@
+"""The compiled library: loading it, a missing one, and serving it from a fresh process."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import numpy as np
+import paddle
+import pytest
+
+from unimo_paddle.errors import UserError
+from unimo_paddle.ops import library
+from unimo_paddle.ops.contrastive import contrastive_logsumexp
+
+SERVE = """
+import sys
+import numpy as np
+from paddle import inference
+from unimo_paddle.ops.library import load_operators
+
+load_operators()
+config = inference.Config(sys.argv[1] + ".json", sys.argv[1] + ".pdiparams")
+config.disable_mkldnn()
+predictor = inference.create_predictor(config)
+for name, array in np.load(sys.argv[1] + ".npz").items():
+    predictor.get_input_handle(name).copy_from_cpu(array)
+predictor.run()
+np.save(sys.argv[1], predictor.get_output_handle(predictor.get_output_names()[0]).copy_to_cpu())
+"""
+
+
+def test_loading_twice_does_no_harm():
+    library.load_operators()
+    library.load_operators.cache_clear()
+    library.load_operators()
+
+
+def test_a_library_that_was_never_built_is_one_clear_error(monkeypatch, tmp_path):
+    monkeypatch.setattr(library, "LIBRARY_PATH", tmp_path / "_operators.so")
+    library.load_operators.cache_clear()
+    with pytest.raises(UserError, match=r"_operators\.so does not exist; build them with"):
+        library.load_operators()
+
+
+def test_a_fresh_process_serves_an_exported_program_with_equal_numbers(tmp_path):
+    features = np.random.default_rng(0).normal(size=(6, 4)).astype(np.float32)
+    ids = np.arange(6)
+    path = tmp_path / "model"
+    paddle.enable_static()
+    try:
+        program = paddle.static.Program()
+        with paddle.static.program_guard(program):
+            rows = paddle.static.data("rows", [-1, 4])
+            group = paddle.static.data("group", [-1], "int64")
+            one = paddle.full([1], 1.0)
+            outputs = contrastive_logsumexp(rows, rows, one, group, group, group, group)
+            result = outputs.row_all - outputs.row_positive
+        executor = paddle.static.Executor(paddle.CPUPlace())
+        feed = {"rows": features, "group": ids}
+        (expected,) = executor.run(program, feed=feed, fetch_list=[result])
+        paddle.static.save_inference_model(
+            str(path), [rows, group], [result], executor, program=program
+        )
+    finally:
+        paddle.disable_static()
+    np.savez(path.with_suffix(".npz"), **feed)
+    subprocess.run([sys.executable, "-c", SERVE, str(path)], check=True, capture_output=True)
+    np.testing.assert_array_equal(np.load(path.with_suffix(".npy")), expected)
