@@ -51,7 +51,7 @@ $(STAMP): $(SOURCES)
 		echo "make: environment in $(VENV) with $$($$python --version)"; \
 		$$python -m venv --clear $(VENV); }
 	@requirement=$$($(BIN)/python -c '$(WHICH_PADDLE)'); \
-	echo "make: installing $$requirement (some 200 MB, the first time)"; \
+	echo "make: installing $$requirement (some 200 MB where it is missing)"; \
 	$(BIN)/python -m pip install --quiet --progress-bar off "$$requirement"
 	@echo "make: building the operators and installing the package with its tools"
 	@$(BIN)/python -m pip install --quiet --progress-bar off --editable '.[dev]'
