@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+import subprocess
 
 import environment
 from setuptools import build_meta
@@ -14,7 +15,15 @@ def _missing() -> list[str]:
     installed = environment.installed_versions(environment.target_paths())
     requirement = environment.paddle_requirement(installed)
     missing = [requirement] if requirement == environment.PADDLE_REQUIREMENT else []
-    return missing if shutil.which("cmake") else [*missing, "cmake>=3.18"]
+    return missing if _cmake_runs() else [*missing, "cmake>=3.18"]
+
+
+def _cmake_runs() -> bool:
+    """Whether CMake works here: its Python wheel in an activated environment does not."""
+    command = shutil.which("cmake")
+    if command is None:
+        return False
+    return subprocess.run([command, "--version"], capture_output=True).returncode == 0
 
 
 def get_requires_for_build_wheel(config_settings: dict | None = None) -> list[str]:
