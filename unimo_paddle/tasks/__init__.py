@@ -1,0 +1,6 @@
+"""Tasks: what goes in, what loss comes out, what is measured. Importing them registers them."""
+
+from unimo_paddle.tasks import pretraining
+from unimo_paddle.tasks.base import Service, Task, TaskConfig
+
+__all__ = ["Service", "Task", "TaskConfig", "pretraining"]

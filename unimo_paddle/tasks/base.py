@@ -1,0 +1,88 @@
+"""The contract between a task and the loops that train, evaluate, export and serve it."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import draccus
+import numpy as np
+from paddle import Tensor, nn
+
+from unimo_paddle.data.fields import Field, Sample
+from unimo_paddle.data.loader import Stream
+from unimo_paddle.models import ModelConfig
+
+Tensors = Mapping[str, Tensor]
+Arrays = Mapping[str, np.ndarray]
+
+
+@dataclass(frozen=True)
+class TaskConfig(draccus.ChoiceRegistry):
+    """Settings of a task; ``task: {type: NAME}`` selects which."""
+
+    def build(self, model: ModelConfig, assets_dir: Path) -> Task:
+        """Make the task; ``assets_dir`` holds what it learnt from its data (vocabularies)."""
+        raise TypeError(f"{type(self).__name__} builds no task")
+
+
+@dataclass(frozen=True)
+class Service:
+    """One function of a trained network, used alike by evaluation, export and the predictor.
+
+    Args:
+        name: file name in a bundle and key of the predictor.
+        inputs: the fields it is fed.
+        compute: (network, tensors by field name) -> named outputs.
+    """
+
+    name: str
+    inputs: tuple[Field, ...]
+    compute: Callable[[Any, Tensors], dict[str, Tensor]]
+
+
+class Task(ABC):
+    """One problem end to end: a host half in NumPy and a graph half in Paddle."""
+
+    services: tuple[Service, ...]
+
+    @abstractmethod
+    def prepare(self, seed: int) -> None:
+        """Make the assets that training needs and that are not there yet."""
+
+    @abstractmethod
+    def save_assets(self, folder: Path) -> None:
+        """Write what a bundle needs beside its graphs."""
+
+    @abstractmethod
+    def training_streams(self, batch_size: int) -> tuple[Stream, ...]:
+        """The streams of a training batch of ``batch_size`` samples a process."""
+
+    @abstractmethod
+    def evaluation_stream(self, split: str, batch_size: int) -> Stream:
+        """The records of a split, encoded without augmentation."""
+
+    @abstractmethod
+    def build_network(self) -> nn.Layer:
+        """Make the network with the heads that the objectives need."""
+
+    @abstractmethod
+    def loss(self, network: Any, batch: Tensors) -> dict[str, Tensor]:
+        """Named terms and ``loss``, their weighted sum."""
+
+    @abstractmethod
+    def score(self, split: str, serve: Callable[[str, Stream], Arrays]) -> dict[str, float]:
+        """The task's metrics on a split.
+
+        Args:
+            serve: (service name, stream) -> outputs of all records of the stream in order.
+        """
+
+    def pictures(
+        self, split: str, serve: Callable[[str, Sequence[Sample]], Arrays]
+    ) -> dict[str, np.ndarray]:
+        """Images [H, W, 3] uint8 by name that show a person what the network does."""
+        return {}

@@ -1,0 +1,398 @@
+"""The host half of pre-training: records of three streams become samples.
+
+Fields of the pairs carry no prefix, those of single texts and images are prefixed with the name
+of their stream. What is hidden is drawn here; the graph zeroes and predicts it.
+"""
+
+from __future__ import annotations
+
+import logging
+import zlib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from unimo_paddle.data.fields import Field, Sample
+from unimo_paddle.data.image_files import read_image
+from unimo_paddle.data.images import ImageConfig, encode_image, encode_regions
+from unimo_paddle.data.loader import Stream
+from unimo_paddle.data.masking import (
+    RegionMaskingConfig,
+    TextMaskingConfig,
+    fragment,
+    mask_blocks,
+    mask_regions,
+    mask_spans,
+)
+from unimo_paddle.data.scenes import SceneConfig, ensure_scenes
+from unimo_paddle.data.sources import PairRecord, read_images, read_pairs, read_texts
+from unimo_paddle.data.text import Tokenizer, TokenizerConfig, build_tokenizer, split_at_words
+from unimo_paddle.data.visual_words import VisualWords
+from unimo_paddle.errors import BadSample, UserError
+from unimo_paddle.models import ModelConfig
+from unimo_paddle.tasks.pretraining_fields import (
+    PAIR_IDS,
+    TEXT_INPUTS,
+    Zipped,
+    image_inputs,
+    image_targets,
+    prefix_sample,
+    prefixed,
+    text_targets,
+)
+
+logger = logging.getLogger(__name__)
+
+VOCABULARY_DIR = "vocabulary"
+VISUAL_WORDS_NAME = "visual_words.npz"
+NUM_FIT_IMAGES = 500  # images whose patches define the visual words
+
+
+@dataclass(frozen=True)
+class PretrainingDataConfig:
+    """Where the three streams come from and how they are encoded."""
+
+    source: str = "scenes"  # the built-in data, or files
+    scenes_dir: str = "runs/data/scenes"  # folder of the built-in data, generated on first use
+    scenes: SceneConfig = field(default_factory=SceneConfig)  # what the built-in data holds
+    pairs: str | None = None  # JSON lines of images with captions to train on (files)
+    texts: tuple[str, ...] = ()  # plain text files, a paragraph or sentence a line (files)
+    images: str | None = None  # folder of images without captions; none uses those of the pairs
+    splits: dict[str, str] = field(
+        default_factory=dict
+    )  # name of a split: JSON lines to evaluate on (files)
+    tokenizer: TokenizerConfig = field(default_factory=TokenizerConfig)
+    image: ImageConfig = field(default_factory=ImageConfig)
+    text_masking: TextMaskingConfig = field(default_factory=TextMaskingConfig)
+    region_masking: RegionMaskingConfig = field(default_factory=RegionMaskingConfig)
+    max_text_length: int = 128  # tokens, [CLS] and [SEP] included; longer captions are cut
+    num_visual_words: int = 512  # classes of patches, by k-means
+
+    def __post_init__(self) -> None:
+        if self.source not in ("scenes", "files"):
+            raise UserError(f"task.data.source is {self.source!r}; choose scenes or files")
+        if self.source == "files" and not self.pairs:
+            raise UserError("task.data.source is files but task.data.pairs names no file; give one")
+        for name, low in (("max_text_length", 8), ("num_visual_words", 2)):
+            if getattr(self, name) < low:
+                raise UserError(f"task.data.{name} is {getattr(self, name)}; give at least {low}")
+
+
+class PretrainingEncoder:
+    """Reads the sources and turns records into samples; knows the vocabularies."""
+
+    def __init__(
+        self,
+        config: PretrainingDataConfig,
+        model: ModelConfig,
+        assets_dir: Path,
+        *,
+        weights: Any,
+        uses_regions: bool,
+        uses_language: bool,
+    ) -> None:
+        if config.image.region_feature_size != model.region_feature_size:
+            raise UserError(
+                f"model.region_feature_size is {model.region_feature_size} but task.data.image "
+                f"makes {config.image.region_feature_size} numbers a row; set it to that"
+            )
+        self.config = config
+        self.model = model
+        self.weights = weights
+        self.uses_regions = uses_regions
+        self.uses_language = uses_language
+        self.assets_dir = assets_dir
+        self.tokenizer: Tokenizer | None = None
+        self.visual_words: VisualWords | None = None
+        self.first_position = model.first_position
+        self._load_assets()
+
+    # ---- assets
+
+    def _load_assets(self) -> None:
+        if (self.assets_dir / VOCABULARY_DIR).is_dir():
+            self._set_tokenizer(Tokenizer.load(self.assets_dir / VOCABULARY_DIR))
+        if (self.assets_dir / VISUAL_WORDS_NAME).is_file():
+            self.visual_words = VisualWords.load(self.assets_dir / VISUAL_WORDS_NAME)
+
+    def _set_tokenizer(self, tokenizer: Tokenizer) -> None:
+        if tokenizer.vocab_size != self.model.vocab_size:
+            raise UserError(
+                f"the vocabulary has {tokenizer.vocab_size} entries but model.vocab_size is "
+                f"{self.model.vocab_size}; make them equal"
+            )
+        self.tokenizer = tokenizer
+
+    def prepare(self, seed: int) -> None:
+        """Generate the built-in data, train the vocabulary, find the visual words, where absent."""
+        if self.config.source == "scenes":
+            ensure_scenes(Path(self.config.scenes_dir), self.config.scenes)
+        if self.tokenizer is None:
+            pairs = self.read_pairs()
+            texts = [caption for record in pairs for caption in record.captions]
+            self._set_tokenizer(
+                build_tokenizer(self.config.tokenizer, [*texts, *self.read_texts()])
+            )
+        if self.visual_words is None and self._needs_visual_words:
+            self.visual_words = self._fit_visual_words(seed)
+        self.save_assets(self.assets_dir)
+
+    @property
+    def _needs_visual_words(self) -> bool:
+        return self.config.image.kind == "patches" and bool(self.weights.region_classification)
+
+    def _fit_visual_words(self, seed: int) -> VisualWords:
+        records = self.read_pairs()
+        rng = np.random.default_rng((seed, zlib.crc32(b"visual words")))
+        rows = []
+        for index in rng.permutation(len(records))[:NUM_FIT_IMAGES]:
+            try:
+                rows.append(self.encode_image(records[index].image)["region_features"][1:])
+            except BadSample:
+                continue  # the loader will count and name it
+        if not rows:
+            raise UserError(f"no image of {self._pairs_path} can be read; check the files")
+        return VisualWords.fit(np.concatenate(rows), self.config.num_visual_words, seed)
+
+    def save_assets(self, folder: Path) -> None:
+        """Write the vocabulary and the visual words."""
+        folder.mkdir(parents=True, exist_ok=True)
+        if self.tokenizer is not None and not (folder / VOCABULARY_DIR).is_dir():
+            self.tokenizer.save(folder / VOCABULARY_DIR)
+        if self.visual_words is not None and not (folder / VISUAL_WORDS_NAME).is_file():
+            self.visual_words.save(folder / VISUAL_WORDS_NAME)
+
+    @property
+    def num_classes(self) -> int:
+        """Classes of region classification."""
+        return self.config.num_visual_words
+
+    # ---- sources
+
+    @property
+    def _pairs_path(self) -> Path:
+        if self.config.source == "scenes":
+            return Path(self.config.scenes_dir) / "train.jsonl"
+        return Path(self.config.pairs)
+
+    def read_pairs(self) -> Sequence[PairRecord]:
+        """The pairs to train on."""
+        return read_pairs(self._pairs_path)
+
+    def read_texts(self) -> Sequence[str]:
+        """The texts without images; may be empty."""
+        if self.config.source == "scenes":
+            return read_texts([Path(self.config.scenes_dir) / "texts.txt"])
+        return read_texts([Path(path) for path in self.config.texts]) if self.config.texts else []
+
+    def read_split(self, split: str) -> Sequence[PairRecord]:
+        """The pairs of a split to evaluate on."""
+        if self.config.source == "scenes":
+            path = Path(self.config.scenes_dir) / f"{split}.jsonl"
+            if not path.is_file():
+                raise UserError(f"split {split!r} is unknown; choose test or test_novel")
+            return read_pairs(path)
+        if split not in self.config.splits:
+            known = ", ".join(self.config.splits) or "none is set"
+            raise UserError(
+                f"split {split!r} is not under task.data.splits ({known}); add it there"
+            )
+        return read_pairs(Path(self.config.splits[split]))
+
+    def _read_image_paths(self) -> Sequence[Path]:
+        if self.config.source == "scenes":
+            return read_images(Path(self.config.scenes_dir) / "images_only")
+        if self.config.images:
+            return read_images(Path(self.config.images))
+        return [record.image for record in self.read_pairs()]
+
+    # ---- streams
+
+    def training_streams(self, sizes: Mapping[str, int]) -> tuple[Stream, ...]:
+        """A stream for each entry of ``sizes`` (pairs, texts, images)."""
+        streams = [self._pair_stream(self.read_pairs(), sizes["pairs"], is_training=True)]
+        if "texts" in sizes:
+            streams.append(self._text_stream(sizes["texts"]))
+        if "images" in sizes:
+            paths = self._read_image_paths()
+            fields = prefixed("images_", self._image_fields())
+            streams.append(
+                Stream("images", paths, self._encode_single_image, fields, sizes["images"])
+            )
+        return tuple(streams)
+
+    def pair_stream(self, split: str, batch_size: int) -> Stream:
+        """The pairs of a split, without augmentation."""
+        return self._pair_stream(self.read_split(split), batch_size, is_training=False)
+
+    def _pair_stream(
+        self, records: Sequence[PairRecord], batch_size: int, *, is_training: bool
+    ) -> Stream:
+        fields = (*TEXT_INPUTS, *self._image_fields(), *PAIR_IDS)
+        if self.uses_language:
+            fields += text_targets()
+        ids = self._caption_ids(records)
+
+        def encode(record: tuple[PairRecord, list[list[int]]], rng: np.random.Generator) -> Sample:
+            return self._encode_pair(*record, rng, is_training=is_training)
+
+        return Stream("pairs", Zipped(records, ids), encode, fields, batch_size)
+
+    def _caption_ids(self, records: Sequence[PairRecord]) -> list[list[list[int]]]:
+        flat = [caption for record in records for caption in record.captions]
+        encoded = iter(self.tokenizer.encode_batch(flat))
+        return [[next(encoded) for _ in record.captions] for record in records]
+
+    def _text_stream(self, batch_size: int) -> Stream:
+        texts = self.read_texts()
+        if not texts:
+            raise UserError(
+                "task.mixture.texts has a share but task.data.texts names no file; give one or "
+                "set task.mixture.texts to 0"
+            )
+        pieces = [
+            piece
+            for ids in self.tokenizer.encode_batch(texts)
+            for piece in split_at_words(ids, self.tokenizer.opens_word, self._room)
+        ]
+        lengths = np.array([len(piece) for piece in pieces])
+        fields = prefixed("texts_", text_targets())
+        return Stream("texts", pieces, self._encode_single_text, fields, batch_size, lengths)
+
+    def image_stream(self, records: Sequence[PairRecord]) -> Stream:
+        """The images of the records alone, for ``embed_images``."""
+        return Stream(
+            "images", records, lambda record, rng: self.encode_image(record), self._inputs(), 64
+        )
+
+    def caption_stream(self, records: Sequence[PairRecord]) -> Stream:
+        """All captions of the records in order, for ``embed_texts``."""
+        captions = [caption for record in records for caption in record.captions]
+        encode = lambda text, rng: self.encode_text(text)  # noqa: E731
+        return Stream("captions", captions, encode, TEXT_INPUTS, 256)
+
+    def _inputs(self) -> tuple[Field, ...]:
+        return image_inputs(self.model.region_feature_size)
+
+    def _image_fields(self) -> tuple[Field, ...]:
+        return (*self._inputs(), *image_targets(self.uses_regions))
+
+    # ---- encoding
+
+    @property
+    def _room(self) -> int:
+        """Tokens of a text beside [CLS] and [SEP], with room for the marks of fragments."""
+        most = min(self.config.max_text_length, self.model.max_text_length)
+        return most - 2
+
+    def encode_text(self, text: str) -> Sample:
+        """A text alone: [CLS] words [SEP]."""
+        return self._with_marks(self.tokenizer.encode(text))
+
+    def _with_marks(self, ids: Sequence[int]) -> Sample:
+        tokenizer = self.tokenizer
+        marked = np.array([tokenizer.cls_id, *ids[: self._room], tokenizer.sep_id], np.int64)
+        positions = np.arange(len(marked)) + self.first_position
+        return {
+            "input_ids": marked,
+            "position_ids": positions,
+            "text_mask": np.ones(len(marked), np.float32),
+        }
+
+    def encode_image(
+        self,
+        image: PairRecord | Path | np.ndarray,
+        rng: np.random.Generator | None = None,
+        captions: Sequence[str] = (),
+    ) -> Sample:
+        """An image alone, from a record, a file or pixels [H, W, 3] uint8 RGB."""
+        config = self.config.image
+        if isinstance(image, PairRecord) and config.kind == "regions":
+            if image.regions is None:
+                raise BadSample(str(image.image), "the record has no regions; use kind: patches")
+            features, boxes = encode_regions(image.regions, config, where=str(image.image))
+        else:
+            path = image.image if isinstance(image, PairRecord) else image
+            pixels = path
+            if isinstance(path, str | Path):
+                pixels = read_image(
+                    Path(path), max_pixels=config.max_pixels, min_side=config.image_size
+                )
+            features, boxes = encode_image(pixels, config, rng=rng, captions=captions)
+        mask = np.ones(len(features), np.float32)
+        return {"region_features": features, "region_boxes": boxes, "region_mask": mask}
+
+    def _encode_pair(
+        self,
+        record: PairRecord,
+        captions: Sequence[Sequence[int]],
+        rng: np.random.Generator,
+        *,
+        is_training: bool,
+    ) -> Sample:
+        chosen = int(rng.integers(len(captions))) if is_training else 0
+        caption = record.captions[chosen]
+        image = self.encode_image(record, rng if is_training else None, [caption])
+        sample = {**image, **self._with_marks(captions[chosen])}
+        sample |= self._hide_regions(image, rng)
+        if self.uses_language:
+            sample |= self._hide_words(captions[chosen], rng)
+        sample["group"] = np.int64(record.group)
+        sample["caption_group"] = np.int64(zlib.crc32(caption.encode()))
+        return sample
+
+    def _encode_single_text(self, ids: Sequence[int], rng: np.random.Generator) -> Sample:
+        return prefix_sample("texts_", self._hide_words(ids, rng))
+
+    def _encode_single_image(self, path: Path, rng: np.random.Generator) -> Sample:
+        image = self.encode_image(path, rng)
+        return prefix_sample("images_", {**image, **self._hide_regions(image, rng)})
+
+    def _hide_regions(self, image: Sample, rng: np.random.Generator) -> Sample:
+        if not self.uses_regions:
+            return {}
+        masking = self.config.region_masking
+        if self.config.image.kind == "patches":
+            hidden = mask_blocks(self.config.image.grid_size, rng, masking)
+        else:
+            hidden = mask_regions(image["region_boxes"], rng, masking)
+        positions = np.flatnonzero(hidden)
+        labels = np.zeros(len(positions), np.int64)
+        if self.visual_words is not None:
+            labels = self.visual_words.assign(image["region_features"][positions])
+        return {
+            "hidden_regions": hidden.astype(np.float32),
+            "region_positions": positions,
+            "region_labels": labels,
+            "region_weights": np.ones(len(positions), np.float32),
+        }
+
+    def _hide_words(self, ids: Sequence[int], rng: np.random.Generator) -> Sample:
+        """Spans or fragments with equal chances, or the one that has a weight."""
+        masking, opens_word = self.config.text_masking, self.tokenizer.opens_word
+        most = self._room - 2 * masking.max_fragments
+        ids = np.asarray(ids[: max(4, most)], np.int64)
+        weights = self.weights
+        share = weights.seq2seq_language and (0.5 if weights.masked_language else 1.0)
+        if rng.random() < share:
+            text = fragment(ids, opens_word, rng, masking, first_position=self.first_position)
+            order, position_ids, is_seq2seq = text.text_order, text.position_ids, 1.0
+        else:
+            text = mask_spans(ids, opens_word, rng, masking)
+            order = np.zeros(len(text.input_ids), np.int64)
+            position_ids = np.arange(len(text.input_ids)) + self.first_position
+            is_seq2seq = 0.0
+        num_predicted = len(text.positions)
+        return {
+            "hidden_text_input_ids": text.input_ids,
+            "hidden_text_position_ids": position_ids,
+            "hidden_text_mask": np.ones(len(text.input_ids), np.float32),
+            "hidden_text_text_order": order,
+            "hidden_text_positions": text.positions,
+            "hidden_text_labels": text.labels,
+            "hidden_text_weights": np.ones(num_predicted, np.float32),
+            "hidden_text_seq2seq": np.full(num_predicted, is_seq2seq, np.float32),
+        }

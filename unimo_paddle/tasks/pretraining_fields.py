@@ -1,0 +1,78 @@
+"""The fields of pre-training: what each stream carries, and what is predicted where."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any
+
+from unimo_paddle.data.fields import Field, Sample
+
+PADDING_ID = 1
+
+TEXT_INPUTS = (
+    Field("input_ids", (None,), "int64", PADDING_ID),
+    Field("position_ids", (None,), "int64", PADDING_ID),
+    Field("text_mask", (None,), "float32", 0),
+)
+
+
+def image_inputs(feature_size: int | None = None) -> tuple[Field, ...]:
+    """Rows of an image with features of this size; None where only the names matter."""
+    return (
+        Field("region_features", (None, feature_size), "float32", 0),
+        Field("region_boxes", (None, 5), "float32", 0),
+        Field("region_mask", (None,), "float32", 0),
+    )
+
+
+def image_targets(uses_regions: bool) -> tuple[Field, ...]:
+    """What the objectives on hidden regions need beside the image."""
+    if not uses_regions:
+        return ()
+    return (
+        Field("hidden_regions", (None,), "float32", 0),
+        Field("region_positions", (None,), "int64", 0),
+        Field("region_labels", (None,), "int64", 0),
+        Field("region_weights", (None,), "float32", 0),
+    )
+
+
+def text_targets() -> tuple[Field, ...]:
+    """The text with hidden words or fragments, and what is predicted where."""
+    return (
+        Field("hidden_text_input_ids", (None,), "int64", PADDING_ID),
+        Field("hidden_text_position_ids", (None,), "int64", PADDING_ID),
+        Field("hidden_text_mask", (None,), "float32", 0),
+        Field("hidden_text_text_order", (None,), "int64", 0),
+        Field("hidden_text_positions", (None,), "int64", 0),
+        Field("hidden_text_labels", (None,), "int64", 0),
+        Field("hidden_text_weights", (None,), "float32", 0),
+        Field("hidden_text_seq2seq", (None,), "float32", 0),
+    )
+
+
+PAIR_IDS = (Field("group", (), "int64"), Field("caption_group", (), "int64"))
+
+
+class Zipped(Sequence):
+    """Two sequences read side by side."""
+
+    def __init__(self, first: Sequence, second: Sequence) -> None:
+        self._first, self._second = first, second
+
+    def __len__(self) -> int:
+        return len(self._first)
+
+    def __getitem__(self, index: int) -> tuple[Any, Any]:
+        return self._first[index], self._second[index]
+
+
+def prefixed(prefix: str, fields: Sequence[Field]) -> tuple[Field, ...]:
+    """The same fields under prefixed names."""
+    return tuple(replace(item, name=prefix + item.name) for item in fields)
+
+
+def prefix_sample(prefix: str, sample: Sample) -> Sample:
+    """The same values under prefixed names."""
+    return {prefix + name: value for name, value in sample.items()}
