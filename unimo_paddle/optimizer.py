@@ -206,7 +206,7 @@ class Optimizer:
         )
         paddle.assign(step + 1.0, step)
         correction = -paddle.expm1(step * math.log(self.config.beta2))
-        return self.config.epsilon / paddle.sqrt(correction)
+        return paddle.rsqrt(correction) * self.config.epsilon
 
 
 def build_optimizer(config: OptimizerConfig, max_steps: int) -> Optimizer:

@@ -36,7 +36,7 @@ class HelpOption(Protocol):
 
     name: str
     help: str
-    metavar: str
+    is_flag: bool
 
 
 def format_help(
@@ -54,7 +54,8 @@ def format_help(
     lines += ["options:"]
     lines += _entry("--config FILE", "YAML file with settings; what it leaves out has its default")
     for option in options:
-        lines += _entry(f"--{option.name} {option.metavar}".rstrip(), option.help)
+        value = "" if option.is_flag else f" {option.name.upper()}"
+        lines += _entry(f"--{option.name}{value}", option.help)
     lines += _entry("--help", "show this text")
     lines += [
         "",
@@ -151,7 +152,8 @@ def _default(field: dataclasses.Field) -> str:
 def _entry(left: str, comment: str, default: str = "") -> list[str]:
     """One setting: name and type, then comment and default, wrapped in their column."""
     if default:
-        comment = f"{comment} ({default})" if default == "required" else f"{comment} [{default}]"
+        # Lists and tables bring their own brackets.
+        comment += f" {default}" if default[0] in "[{" else f" [{default}]"
     wrapped = textwrap.wrap(comment.strip(), WIDTH - COLUMN) or [""]
     if len(left) + 3 > COLUMN:
         lines = [f"  {left}", f"{'':{COLUMN}}{wrapped[0]}"]
