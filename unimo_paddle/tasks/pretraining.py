@@ -17,6 +17,7 @@ import paddle
 from paddle import Tensor, nn
 
 from unimo_paddle import losses
+from unimo_paddle.data.fields import Sample
 from unimo_paddle.data.loader import Stream
 from unimo_paddle.distributed import gather_ids, gather_rows
 from unimo_paddle.errors import UserError
@@ -223,10 +224,21 @@ class PretrainingTask(Task):
         images = serve("embed_images", self.encoder.image_stream(records))
         texts = serve("embed_texts", self.encoder.caption_stream(records))
         groups = np.array([record.group for record in records], np.int64)
-        sizes = [len(record.captions) for record in records]
+        caption_groups = np.repeat(groups, [len(record.captions) for record in records])
         return recall_both_ways(
-            images["image_features"], texts["text_features"], groups, np.repeat(groups, sizes)
+            images["image_features"],
+            texts["text_features"],
+            groups[images["index"]],
+            caption_groups[texts["index"]],
         )
+
+    def encode_image(self, image: Any) -> Sample:
+        """An image file, or pixels [H, W, 3] uint8 RGB, as ``embed_images`` is fed."""
+        return self.encoder.encode_image(image)
+
+    def encode_text(self, text: str) -> Sample:
+        """A text as ``embed_texts`` is fed."""
+        return self.encoder.encode_text(text)
 
     # ---- graph half
 

@@ -1,0 +1,27 @@
+"""Train a model: ``python tools/train.py --config configs/quickstart.yaml``."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+from unimo_paddle.config import build_trainer, parse_training
+from unimo_paddle.errors import report_user_errors
+from unimo_paddle.evaluation import format_table, write_report
+from unimo_paddle.logger import configure_logging
+
+
+@report_user_errors
+def main() -> None:
+    """Parse the settings, train, and print what was learnt."""
+    config, resume = parse_training(sys.argv[1:])
+    configure_logging()
+    metrics = build_trainer(config, resume=resume).train()
+    for split, values in metrics.items():
+        write_report(Path(config.output_dir), split, values)
+        print(format_table(split, values))
+    print(f"run: {config.output_dir}")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,105 @@
+"""The tree of all settings, and how a run is built from it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from unimo_paddle import distributed
+from unimo_paddle.checkpoint import latest_checkpoint, load_checkpoint
+from unimo_paddle.errors import UserError
+from unimo_paddle.evaluation import EvaluationConfig, Evaluator
+from unimo_paddle.models import ModelConfig
+from unimo_paddle.optimizer import OptimizerConfig
+from unimo_paddle.program import Runner
+from unimo_paddle.settings import Option, load, parse, save
+from unimo_paddle.tasks import TaskConfig
+from unimo_paddle.tasks.pretraining import PretrainingConfig
+from unimo_paddle.trainer import ASSETS_DIR, CHECKPOINT_DIR, CONFIG_NAME, Trainer, TrainerConfig
+
+TRAIN_OPTIONS = (Option("resume", "continue the run in output_dir from its newest checkpoint"),)
+TRAIN_EXAMPLES = (
+    "python tools/train.py --config configs/quickstart.yaml",
+    "python tools/train.py --config configs/quickstart.yaml --train.max_steps 200 "
+    "--output_dir runs/x",
+    "python tools/train.py --config configs/quickstart.yaml --output_dir runs/x --resume",
+)
+
+
+@dataclass(frozen=True)
+class RunConfig:
+    """Everything a run depends on."""
+
+    output_dir: str = "runs/run"  # folder of the run: settings, log, checkpoints
+    seed: int = 0  # of initial weights, orders, augmentation, masking and dropout
+    model: ModelConfig = field(default_factory=ModelConfig)
+    task: TaskConfig = field(default_factory=PretrainingConfig)
+    optimizer: OptimizerConfig = field(default_factory=OptimizerConfig)
+    train: TrainerConfig = field(default_factory=TrainerConfig)
+    evaluation: EvaluationConfig = field(default_factory=EvaluationConfig)
+
+    def __post_init__(self) -> None:
+        if self.seed < 0:
+            raise UserError(f"seed is {self.seed}; give at least 0")
+
+
+def parse_training(argv: Sequence[str]) -> tuple[RunConfig, bool]:
+    """Read the command line of ``tools/train.py``; return the config and whether to resume."""
+    config, options = parse(
+        RunConfig,
+        argv,
+        prog="tools/train.py",
+        description="Train a model on the data and objectives of a run file.",
+        examples=TRAIN_EXAMPLES,
+        options=TRAIN_OPTIONS,
+    )
+    return config, options["resume"]
+
+
+def build_trainer(config: RunConfig, *, resume: bool = False) -> Trainer:
+    """Prepare the task's assets, save the settings and build the trainer of a run."""
+    distributed.start()
+    folder = Path(config.output_dir)
+    has_checkpoint = latest_checkpoint(folder / CHECKPOINT_DIR) is not None
+    if has_checkpoint and not resume:
+        raise UserError(
+            f"output_dir {folder} already holds checkpoints; add --resume to continue that run, "
+            "or choose another output_dir"
+        )
+    folder.mkdir(parents=True, exist_ok=True)
+    task = config.task.build(config.model, folder / ASSETS_DIR)
+    task.prepare(config.seed)
+    save(config, folder / CONFIG_NAME)
+    trainer = Trainer(
+        task,
+        config.train,
+        config.optimizer,
+        config.evaluation,
+        output_dir=folder,
+        seed=config.seed,
+    )
+    if resume:
+        trainer.resume()
+    return trainer
+
+
+def load_run(folder: Path) -> RunConfig:
+    """Read the settings that a run saved."""
+    path = folder / CONFIG_NAME
+    if not path.is_file():
+        raise UserError(f"{folder} is no run: it has no {CONFIG_NAME}; name a folder of train.py")
+    return load(RunConfig, path)
+
+
+def load_evaluator(folder: Path, *, step: int | None = None) -> Evaluator:
+    """Rebuild a run's task with the weights of its newest checkpoint, or of ``step``."""
+    distributed.start()
+    config = load_run(folder)
+    checkpoints = folder / CHECKPOINT_DIR
+    path = latest_checkpoint(checkpoints) if step is None else checkpoints / f"step-{step}"
+    if path is None:
+        raise UserError(f"{folder} has no checkpoint yet; train first")
+    checkpoint = load_checkpoint(path)
+    task = config.task.build(config.model, folder / ASSETS_DIR)
+    return Evaluator(task, Runner(), config.evaluation, seed=config.seed, arrays=checkpoint.arrays)

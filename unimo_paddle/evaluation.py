@@ -1,0 +1,131 @@
+"""Measures a trained network on a split: the task's metrics, and the loss of each objective."""
+
+from __future__ import annotations
+
+import json
+from collections import defaultdict
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from unimo_paddle.checkpoint import describe_mismatch
+from unimo_paddle.data.loader import Stream, sweep
+from unimo_paddle.errors import UserError
+from unimo_paddle.program import Runner, StaticProgram, build_evaluation, build_service
+from unimo_paddle.tasks.base import Arrays, Task
+
+INDEX = "index"
+
+
+@dataclass(frozen=True)
+class EvaluationConfig:
+    """How splits are measured."""
+
+    splits: tuple[str, ...] = ()  # splits measured during training
+    batch_size: int = 64  # pairs of a batch when losses are measured
+    max_loss_batches: int = 20  # batches of a split over which losses are averaged; 0 = none
+
+    def __post_init__(self) -> None:
+        if self.batch_size < 1:
+            raise UserError(f"evaluation.batch_size is {self.batch_size}; give at least 1")
+        if self.max_loss_batches < 0:
+            raise UserError(
+                f"evaluation.max_loss_batches is {self.max_loss_batches}; give at least 0"
+            )
+
+
+class Evaluator:
+    """Runs the served functions and the losses of a task with the weights of a runner.
+
+    Args:
+        arrays: weights by name to fill the runner with; none where it holds trained ones.
+    """
+
+    def __init__(
+        self,
+        task: Task,
+        runner: Runner,
+        config: EvaluationConfig,
+        *,
+        seed: int,
+        arrays: Mapping[str, np.ndarray] | None = None,
+    ) -> None:
+        self.task = task
+        self.runner = runner
+        self.config = config
+        self.seed = seed
+        self._services = {service.name: build_service(task, service) for service in task.services}
+        self._arrays = arrays
+        self._loss: StaticProgram | None = None
+        for program in self._services.values():
+            self._fill(program)
+
+    def _fill(self, program: StaticProgram) -> None:
+        """Give a program the weights of the arrays; a trainer's runner has them already."""
+        if self._arrays is None:
+            return
+        self.runner.start(program)
+        mismatch = describe_mismatch(self.runner.shapes(program), self._arrays)
+        if mismatch:
+            raise UserError(mismatch)
+        self.runner.restore(program, self._arrays)
+
+    def serve(self, name: str, stream: Stream) -> Arrays:
+        """The outputs of one service for every usable record of the stream, in order.
+
+        ``index`` [n] tells which records they are.
+        """
+        outputs: dict[str, list[np.ndarray]] = defaultdict(list)
+        for batch, indices in sweep(
+            stream.records, stream.encode, stream.fields, stream.batch_size, seed=self.seed
+        ):
+            for key, value in self.runner.run(self._services[name], batch).items():
+                outputs[key].append(value)
+            outputs[INDEX].append(indices)
+        return {key: np.concatenate(values) for key, values in outputs.items()}
+
+    def measure(self, split: str) -> dict[str, float]:
+        """The task's metrics and the mean loss of each objective on a split."""
+        return {**self.task.score(split, self.serve), **self._losses(split)}
+
+    def _losses(self, split: str) -> dict[str, float]:
+        if not self.config.max_loss_batches:
+            return {}
+        stream = self.task.evaluation_stream(split, self.config.batch_size)
+        if self._loss is None:
+            self._loss = build_evaluation(self.task, stream.fields)
+            self._fill(self._loss)
+        totals: dict[str, float] = defaultdict(float)
+        count = 0
+        limit = self.config.max_loss_batches * self.config.batch_size
+        records = [stream.records[index] for index in range(min(limit, len(stream.records)))]
+        batches = sweep(records, stream.encode, stream.fields, stream.batch_size, seed=self.seed)
+        for batch, indices in batches:
+            for key, value in self.runner.run(self._loss, batch).items():
+                totals[key] += float(value) * len(indices)
+            count += len(indices)
+        return {f"loss/{key}": value / count for key, value in totals.items()}
+
+
+def write_report(folder: Path, split: str, metrics: dict[str, float]) -> Path:
+    """Write ``evaluation-SPLIT.json`` into the run's folder."""
+    path = folder / f"evaluation-{split}.json"
+    path.write_text(json.dumps(metrics, indent=1) + "\n", "utf-8")
+    return path
+
+
+def format_table(split: str, metrics: dict[str, float]) -> str:
+    """A table that a person reads: recall both ways, then the losses."""
+    lines = [f"{split}", f"  {'':<18}{'R@1':>8}{'R@5':>8}{'R@10':>8}{'median rank':>14}"]
+    for direction in ("image_retrieval", "text_retrieval"):
+        if f"{direction}_recall@1" in metrics:
+            recalls = [metrics[f"{direction}_recall@{k}"] for k in (1, 5, 10)]
+            cells = "".join(f"{value:>8.3f}" for value in recalls)
+            rank = metrics[f"{direction}_median_rank"]
+            lines.append(f"  {direction.replace('_', ' '):<18}{cells}{rank:>14.1f}")
+    for name, value in metrics.items():
+        if name.startswith("loss/"):
+            lines.append(f"  {name[5:]:<26}{value:>8.4f}")
+    return "\n".join(lines)

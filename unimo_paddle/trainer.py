@@ -1,0 +1,209 @@
+"""The loop: batches in, updates out, progress told, checkpoints kept, exactly resumable.
+
+A batch is a pure function of (seed, step), and dropout is reseeded from (seed, step, rank) before
+every pass, so weights, moments and the step number are all that a checkpoint needs.
+"""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import paddle
+
+from unimo_paddle import distributed
+from unimo_paddle.checkpoint import (
+    Checkpoint,
+    describe_mismatch,
+    latest_checkpoint,
+    load_checkpoint,
+    save_checkpoint,
+)
+from unimo_paddle.data.loader import Loader
+from unimo_paddle.errors import UserError
+from unimo_paddle.evaluation import EvaluationConfig, Evaluator, format_table
+from unimo_paddle.logger import RunLogger
+from unimo_paddle.optimizer import OptimizerConfig, build_optimizer
+from unimo_paddle.program import Runner, StaticProgram, build_training
+from unimo_paddle.tasks.base import Task
+
+logger = logging.getLogger(__name__)
+
+CHECKPOINT_DIR = "checkpoints"
+LOG_DIR = "log"
+ASSETS_DIR = "assets"
+CONFIG_NAME = "config.yaml"
+
+
+@dataclass(frozen=True)
+class TrainerConfig:
+    """How long, how large, how often."""
+
+    max_steps: int = 1000  # updates of the whole run
+    batch_size: int = 112  # samples of one pass of a process, all streams together
+    gradient_accumulation: int = 1  # passes whose gradients are averaged for one update
+    num_workers: int = 1  # threads that prepare batches ahead
+    log_interval: int = 20  # updates between progress lines
+    checkpoint_interval: int = 200  # updates between checkpoints
+    keep_checkpoints: int = 2  # newest checkpoints kept
+    evaluation_interval: int = 500  # updates between evaluations and pictures; 0 = at the end
+
+    def __post_init__(self) -> None:
+        lows = {"num_workers": 0, "evaluation_interval": 0}
+        for name, value in vars(self).items():
+            low = lows.get(name, 1)
+            if value < low:
+                raise UserError(f"train.{name} is {value}; give at least {low}")
+
+
+class Trainer:
+    """Owns the programs and weights of a run."""
+
+    def __init__(
+        self,
+        task: Task,
+        config: TrainerConfig,
+        optimizer: OptimizerConfig,
+        evaluation: EvaluationConfig,
+        *,
+        output_dir: Path,
+        seed: int,
+    ) -> None:
+        self.task = task
+        self.config = config
+        self.output_dir = output_dir
+        self.seed = seed
+        streams = task.training_streams(config.batch_size)
+        self.loader = Loader(
+            streams,
+            seed=seed,
+            num_workers=config.num_workers,
+            rank=distributed.rank(),
+            num_ranks=distributed.num_ranks(),
+        )
+        fields = [item for stream in streams for item in stream.fields]
+        self.num_samples = sum(stream.batch_size for stream in streams)
+        self.optimizer = build_optimizer(optimizer, config.max_steps)
+        self.program, self.update = build_training(
+            task, fields, self.optimizer, seed=seed, accumulation=config.gradient_accumulation
+        )
+        self.runner = Runner()
+        for program in self._programs[::-1]:
+            self.runner.start(program)
+        self.evaluator = Evaluator(task, self.runner, evaluation, seed=seed)
+        self.splits = evaluation.splits
+        self.step = 0
+
+    @property
+    def _programs(self) -> list[StaticProgram]:
+        return [self.program] + ([self.update] if self.update is not None else [])
+
+    # ---- checkpoints
+
+    def resume(self) -> None:
+        """Continue from the newest checkpoint of the run's folder."""
+        path = latest_checkpoint(self.output_dir / CHECKPOINT_DIR)
+        if path is None:
+            raise UserError(
+                f"nothing to resume in {self.output_dir}: no checkpoint was saved; "
+                "run without --resume"
+            )
+        self.restore(load_checkpoint(path))
+        logger.info("resumed from %s", path)
+
+    def restore(self, checkpoint: Checkpoint) -> None:
+        """Take weights, moments and position from a checkpoint of the same model."""
+        for program in self._programs:
+            mismatch = describe_mismatch(self.runner.shapes(program), checkpoint.arrays)
+            if mismatch:
+                raise UserError(mismatch)
+            self.runner.restore(program, checkpoint.arrays)
+        self.step = checkpoint.step
+        self.optimizer.schedule.step(self.step)
+
+    def save(self) -> None:
+        """Publish a checkpoint of this step; rank 0 writes."""
+        if distributed.rank() == 0:
+            save_checkpoint(
+                self.output_dir / CHECKPOINT_DIR,
+                self.step,
+                self.runner.state(self._programs),
+                {"seed": self.seed, "parameters": list(self.program.parameter_names)},
+                keep=self.config.keep_checkpoints,
+            )
+
+    # ---- the loop
+
+    def train(self) -> dict[str, dict[str, float]]:
+        """Run to the last step; return the metrics of each split."""
+        config, start = self.config, self.step
+        passes = config.gradient_accumulation
+        folder = self.output_dir / LOG_DIR if distributed.rank() == 0 else None
+        metrics: dict[str, dict[str, float]] = {}
+        batches = self.loader.batches(start * passes, config.max_steps * passes)
+        with RunLogger(folder, max_steps=config.max_steps, start_step=start) as log:
+            while self.step < config.max_steps:
+                learning_rate = self.optimizer.schedule.get_lr()
+                values = self._advance(batches)
+                if self._is_due(config.log_interval):
+                    self._report(log, values, learning_rate)
+                if self._is_due(config.checkpoint_interval):
+                    self.save()
+                if config.evaluation_interval and self._is_due(config.evaluation_interval):
+                    metrics = self._evaluate(log)
+            if not metrics:
+                metrics = self._evaluate(log)
+        skipped = self.loader.skipped
+        logger.info("%d of %d samples skipped", skipped["num_skipped"], skipped["num_seen"])
+        return metrics
+
+    def _advance(self, batches: Any) -> dict[str, np.ndarray]:
+        """One update: the passes of the accumulation, then the new weights."""
+        passes = self.config.gradient_accumulation
+        for index in range(passes):
+            batch = next(batches)
+            # Dropout depends on the place in the run alone, never on what ran before.
+            paddle.seed(_pass_seed(self.seed, self.step * passes + index, distributed.rank()))
+            values = self.runner.run(self.program, batch)
+        if self.update is not None:
+            values |= self.runner.run(self.update, {})
+        self.step += 1
+        self.optimizer.schedule.step(self.step)
+        return values
+
+    def _is_due(self, interval: int) -> bool:
+        return self.step % interval == 0 or self.step == self.config.max_steps
+
+    def _report(self, log: RunLogger, values: dict[str, np.ndarray], learning_rate: float) -> None:
+        losses = {name: float(np.mean(value)) for name, value in values.items()}
+        num_samples = self.num_samples * distributed.num_ranks()
+        log.progress(
+            self.step,
+            losses,
+            learning_rate=learning_rate,
+            num_samples=num_samples * self.config.gradient_accumulation,
+        )
+        if not np.isfinite(losses["loss"]):
+            raise UserError(
+                f"the loss is {losses['loss']} at step {self.step}; lower "
+                "optimizer.learning_rate, or resume from the last checkpoint with another seed"
+            )
+
+    def _evaluate(self, log: RunLogger) -> dict[str, dict[str, float]]:
+        results = {}
+        for split in self.splits:
+            metrics = self.evaluator.measure(split)
+            log.scalars(self.step, {f"{split}/{name}": value for name, value in metrics.items()})
+            for name, picture in self.task.pictures(split, self.evaluator.serve).items():
+                log.image(self.step, f"{split}/{name}", picture)
+            logger.info("step %d, %s", self.step, format_table(split, metrics))
+            results[split] = metrics
+        return results
+
+
+def _pass_seed(seed: int, position: int, rank: int) -> int:
+    """A seed of its own for every pass of every rank."""
+    return int(np.random.SeedSequence((seed, position, rank)).generate_state(1)[0])
