@@ -11,6 +11,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/installed
 RUN_DIR ?= runs/quickstart
+SCENES_DIR := runs/data/scenes
 TEST_MINUTES ?= 15
 MIN_COVERAGE ?= 85
 
@@ -31,7 +32,7 @@ WHICH_PADDLE := import sys; sys.path.insert(0, "build_tools"); import environmen
 
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: help install quickstart test test-all lint format clean
+.PHONY: help install quickstart test test-all lint format clean clean-runs
 
 help:  ## show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -57,11 +58,21 @@ $(STAMP): $(SOURCES)
 	@$(BIN)/python -m pip install --quiet --progress-bar off --editable '.[dev]'
 	@touch $@
 
+# A quick start that was stopped goes on where it was; `make clean-runs` begins anew.
 quickstart: install  ## train, evaluate, export and show a small model on the built-in data
-	@$(BIN)/python tools/train.py --config configs/quickstart.yaml --output_dir $(RUN_DIR)
-	@$(BIN)/python tools/evaluate.py --run $(RUN_DIR) --split test
-	@$(BIN)/python tools/evaluate.py --run $(RUN_DIR) --split test_novel
+	@resume=$$(test ! -e $(RUN_DIR)/checkpoints/latest || echo --resume); \
+	$(BIN)/python tools/train.py --config configs/quickstart.yaml --output_dir $(RUN_DIR) $$resume
+	@for split in test test_novel; do \
+		$(BIN)/python tools/evaluate.py --run $(RUN_DIR) --split $$split; done
 	@$(BIN)/python tools/export.py --run $(RUN_DIR)
+	@echo
+	@echo 'What to look at:'
+	@echo '  $(RUN_DIR)/evaluation-test.json, $(RUN_DIR)/evaluation-test_novel.json   the tables above'
+	@echo '  $(SCENES_DIR)/images   what it learnt from, with $(SCENES_DIR)/train.jsonl'
+	@echo '  curves and pictures: run the next line, then open http://127.0.0.1:8040'
+	@echo '    $(BIN)/visualdl --logdir $(RUN_DIR)/log --host 127.0.0.1 --port 8040 --language en --disable-telemetry'
+	@echo '  find an image for your own words:'
+	@echo '    $(BIN)/python tools/predict.py --bundle $(RUN_DIR)/bundle --images $(SCENES_DIR)/images/040*.png --texts "a red star"'
 
 test: install lint  ## all checks and quick tests, with line coverage
 	@timeout --foreground $(TEST_MINUTES)m $(BIN)/python -m pytest -m "not slow" \
@@ -81,6 +92,9 @@ format: install  ## lay out every file the house's way
 	@$(BIN)/ruff check --quiet --fix $(PYTHON_FOLDERS) || true
 	@$(BIN)/ruff format $(PYTHON_FOLDERS)
 	@$(BIN)/clang-format -i $(CPP_FILES)
+
+clean-runs:  ## remove the quick start's run, its data and its results
+	rm -rf $(RUN_DIR) $(SCENES_DIR)
 
 clean:  ## remove the environment, builds and caches; runs/ stays
 	rm -rf $(VENV) build dist *.egg-info .pytest_cache .ruff_cache .coverage .coverage.*
