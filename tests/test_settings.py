@@ -74,7 +74,7 @@ task:
 train: !include parts/train.yaml
 """
 TRAIN_FILE = "max_steps: 20\nlearning_rate: 1e-3\nshuffle: false\n"
-OPTIONS = (Option("resume", "continue the run", is_flag=True), Option("split", "what to read"))
+OPTIONS = (Option("resume", "continue the run"), Option("split", "what to read", metavar="NAME"))
 
 
 @pytest.fixture
@@ -313,7 +313,7 @@ def test_help_shows_every_setting_with_type_default_and_comment(
         "usage: train.py --config FILE [--section.key value ...]",
         "  train.py --config run.yaml",
         "  --resume                                  continue the run",
-        "  --split SPLIT                             what to read",
+        "  --split NAME                              what to read",
         "  --seed int                                of all randomness [0]",
         "task with --task.type drawing: Learn to draw.",
         "  --task.batch_size int                     samples a process [8]",

@@ -120,7 +120,7 @@ class RunLogger:
 
         Args:
             losses: by name, without prefix.
-            num_samples: samples of all ranks since the last call.
+            num_samples: samples of one update, those of all ranks together.
         """
         samples_per_second, seconds_left = self._speed.measure(step, num_samples)
         self.scalars(
@@ -245,16 +245,19 @@ class _Speed:
         self._seconds_per_step = math.nan
 
     def measure(self, step: int, num_samples: int) -> tuple[float, float]:
-        """Return samples a second since the last call and the seconds left."""
+        """Return samples a second since the last call and the seconds left.
+
+        Args:
+            num_samples: samples of one update.
+        """
         now = self._clock()
-        elapsed = max(now - self._time, 1e-9)
-        pace = elapsed / max(1, step - self._step)
+        pace = max(now - self._time, 1e-9) / max(1, step - self._step)
         if math.isnan(self._seconds_per_step):
             self._seconds_per_step = pace
         else:
             self._seconds_per_step += (1.0 - SMOOTHING) * (pace - self._seconds_per_step)
         self._step, self._time = step, now
-        return num_samples / elapsed, self._seconds_per_step * max(0, self._max_steps - step)
+        return num_samples / pace, self._seconds_per_step * max(0, self._max_steps - step)
 
 
 def _flatten(values: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:

@@ -23,7 +23,7 @@ class Option:
 
     name: str  # without the dashes
     help: str  # one line
-    is_flag: bool = False  # stands alone, without a value
+    metavar: str = ""  # what its value is called; empty for an option without value
 
 
 def parse(
@@ -46,10 +46,10 @@ def parse(
         )
         sys.stdout.write(text)
         raise SystemExit(0)
-    flags = {option.name for option in options if option.is_flag}
+    flags = {option.name for option in options if not option.metavar}
     arguments = _split(argv, flags)
     names = {option.name for option in options}
-    given: dict[str, Any] = {o.name: False if o.is_flag else None for o in options}
+    given: dict[str, Any] = {o.name: None if o.metavar else False for o in options}
     tree = Tree()
     for key, value in arguments:
         if key == CONFIG_OPTION:

@@ -36,7 +36,7 @@ class HelpOption(Protocol):
 
     name: str
     help: str
-    is_flag: bool
+    metavar: str
 
 
 def format_help(
@@ -54,8 +54,7 @@ def format_help(
     lines += ["options:"]
     lines += _entry("--config FILE", "YAML file with settings; what it leaves out has its default")
     for option in options:
-        value = "" if option.is_flag else f" {option.name.upper()}"
-        lines += _entry(f"--{option.name}{value}", option.help)
+        lines += _entry(f"--{option.name} {option.metavar}".rstrip(), option.help)
     lines += _entry("--help", "show this text")
     lines += [
         "",
