@@ -1,0 +1,47 @@
+"""A user's mistake ends a tool with one line; a mistake of ours keeps its traceback."""
+
+from __future__ import annotations
+
+import pytest
+
+from unimo_paddle.errors import BadSample, UserError, report_user_errors
+
+
+def main_raising(error: BaseException | None):
+    @report_user_errors
+    def main() -> None:
+        if error is not None:
+            raise error
+
+    return main
+
+
+@pytest.mark.parametrize(
+    ("error", "code", "line"),
+    [
+        (UserError("seed is -1; give at least 0"), 2, "error: seed is -1; give at least 0\n"),
+        (KeyboardInterrupt(), 130, "interrupted\n"),
+    ],
+)
+def test_tool_ends_with_one_line(
+    capsys: pytest.CaptureFixture, error: BaseException, code: int, line: str
+) -> None:
+    with pytest.raises(SystemExit) as ended:
+        main_raising(error)()
+    assert ended.value.code == code
+    assert capsys.readouterr().err == line
+
+
+def test_other_errors_pass_through() -> None:
+    with pytest.raises(ValueError, match="ours"):
+        main_raising(ValueError("ours"))()
+
+
+def test_tool_without_error_ends_normally() -> None:
+    assert main_raising(None)() is None
+
+
+def test_bad_sample_says_where_and_why() -> None:
+    error = BadSample("train.jsonl:3", "the image is empty")
+    assert (error.where, error.reason) == ("train.jsonl:3", "the image is empty")
+    assert str(error) == "train.jsonl:3: the image is empty"
