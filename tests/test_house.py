@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
-MAX_LINES = 400
+MAX_LINES = 420
 SOURCE_FOLDERS = ("unimo_paddle", "csrc", "tools", "tests")
 SOURCE_SUFFIXES = {".py", ".h", ".cc", ".cu", ".txt"}
 MODULES = sorted((ROOT / "unimo_paddle").rglob("*.py")) + sorted((ROOT / "tools").glob("*.py"))

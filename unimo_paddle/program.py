@@ -167,4 +167,4 @@ class Runner:
         """Shapes of all persistable variables of the program."""
         with paddle.static.scope_guard(self.scope):
             state = program.main.state_dict("all", self.scope)
-            return {name: tuple(np.shape(value)) for name, value in state.items()}
+            return {name: np.asarray(value).shape for name, value in state.items()}

@@ -31,6 +31,12 @@ from unimo_paddle.models import (
     Temperature,
     UnifiedTransformer,
 )
+from unimo_paddle.models.rows import (
+    concat_rows,
+    flatten_labels,
+    gather_positions,
+    hide_rows,
+)
 from unimo_paddle.ops.contrastive import contrastive_logsumexp
 from unimo_paddle.tasks.base import Arrays, Service, Task, TaskConfig, Tensors
 from unimo_paddle.tasks.pretraining_data import PretrainingDataConfig, PretrainingEncoder
@@ -310,7 +316,7 @@ class PretrainingTask(Task):
             inputs |= _take(batch, image_inputs(), prefix)
             original = inputs["region_features"]
             if self.config.uses_regions:
-                inputs["region_features"] = _hide(
+                inputs["region_features"] = hide_rows(
                     original, batch[f"{prefix}hidden_regions"], inputs["region_mask"]
                 )
         if has_text:
@@ -324,15 +330,15 @@ class PretrainingTask(Task):
         if has_text and self.config.uses_language:
             names = ("positions", "labels", "weights", "seq2seq")
             positions, labels, weights, seq2seq = (batch[hidden_text + name] for name in names)
-            rows = _gather_rows(encoding.text, positions)
+            rows = gather_positions(encoding.text, positions)
             words.append((rows, labels.flatten(), weights.flatten(), seq2seq.flatten()))
         if has_image and self.config.uses_regions:
             positions = batch[f"{prefix}region_positions"]
             regions.append(
                 (
-                    _gather_rows(encoding.regions, positions),
-                    _gather_rows(original, positions),
-                    _flatten_rows(batch[f"{prefix}region_labels"], positions),
+                    gather_positions(encoding.regions, positions),
+                    gather_positions(original, positions),
+                    flatten_labels(batch[f"{prefix}region_labels"], positions),
                     batch[f"{prefix}region_weights"].flatten(),
                 )
             )
@@ -340,7 +346,9 @@ class PretrainingTask(Task):
     def _language_terms(
         self, network: PretrainingNetwork, words: Sequence[tuple[Tensor, ...]]
     ) -> dict[str, Tensor]:
-        rows, labels, weights, seq2seq = (_concat(column) for column in zip(*words, strict=True))
+        rows, labels, weights, seq2seq = (
+            concat_rows(column) for column in zip(*words, strict=True)
+        )
         logits = network.language_head(rows)
         terms = {}
         if self.config.weights.masked_language:
@@ -356,7 +364,9 @@ class PretrainingTask(Task):
     def _region_terms(
         self, network: PretrainingNetwork, regions: Sequence[tuple[Tensor, ...]]
     ) -> dict[str, Tensor]:
-        rows, targets, labels, weights = (_concat(column) for column in zip(*regions, strict=True))
+        rows, targets, labels, weights = (
+            concat_rows(column) for column in zip(*regions, strict=True)
+        )
         terms = {}
         if self.config.weights.region_regression:
             predicted = network.regression_head(rows)
@@ -380,29 +390,3 @@ def _first(batch: Tensors, share: float, names: Sequence[str]) -> dict[str, Tens
     count = paddle.ceil(size.astype("float32") * share).astype("int64")
     pairs = {item.name for item in (*image_inputs(), *image_targets(True), *text_targets())}
     return {name: value[:count] if name in pairs else value for name, value in batch.items()}
-
-
-def _hide(features: Tensor, hidden: Tensor, mask: Tensor) -> Tensor:
-    """Zero the hidden rows and let row 0 be the mean of the visible ones, which leaks nothing."""
-    visible = ((1.0 - hidden) * mask)[:, 1:].unsqueeze(-1)
-    shown = features[:, 1:] * visible
-    count = paddle.maximum(visible.sum(axis=1, keepdim=True), paddle.ones([1], "float32"))
-    return paddle.concat([shown.sum(axis=1, keepdim=True) / count, shown], axis=1)
-
-
-def _gather_rows(hidden: Tensor, positions: Tensor) -> Tensor:
-    """The rows [B * P, D] of hidden [B, L, D] at positions [B, P]."""
-    shape = paddle.shape(hidden).astype("int64")
-    starts = paddle.arange(0, shape[0], dtype="int64").unsqueeze(1) * shape[1]
-    flat = hidden.reshape([-1, hidden.shape[-1]])
-    return paddle.gather(flat, (positions + starts).flatten())
-
-
-def _flatten_rows(labels: Tensor, positions: Tensor) -> Tensor:
-    """Labels [B, P] -> [B * P], distributions [B, P, C] -> [B * P, C]."""
-    is_distribution = len(labels.shape) > len(positions.shape)
-    return labels.reshape([-1, labels.shape[-1]]) if is_distribution else labels.flatten()
-
-
-def _concat(parts: Sequence[Tensor]) -> Tensor:
-    return paddle.concat(list(parts), axis=0) if len(parts) > 1 else parts[0]
