@@ -2,11 +2,29 @@
 
 from __future__ import annotations
 
+import copy
+import logging
+import os
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 import pytest
+import yaml
+
+from unimo_paddle.data.scenes import SceneConfig, ensure_scenes
 
 ROOT = Path(__file__).resolve().parents[1]
+TOOLS = ROOT / "tools"
+SCENES = SceneConfig(
+    image_size=32, num_train=24, num_test=6, num_novel=3, num_texts=20, num_images_only=6
+)
+
+Tool = Callable[..., subprocess.CompletedProcess]
+WriteRunFile = Callable[..., Path]
 
 
 @pytest.fixture(scope="session")
@@ -15,4 +33,126 @@ def shared_dir() -> Path:
     folder = ROOT.parent / "shared"
     if not folder.is_dir():
         pytest.skip("the folder ../shared with recordings and real data is not here")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def static_graph() -> Iterator[None]:
+    """Static graph for one module, dynamic graph again after it."""
+    import paddle
+
+    from unimo_paddle import distributed
+
+    distributed.start()
+    yield
+    paddle.disable_static()
+
+
+@pytest.fixture
+def restored_logging() -> Iterator[None]:
+    """The handlers and levels of before, after a test that runs a tool in this process."""
+    root, ours = logging.getLogger(), logging.getLogger("unimo_paddle")
+    handlers, levels = root.handlers[:], (root.level, ours.level)
+    yield
+    root.handlers[:] = handlers
+    root.setLevel(levels[0])
+    ours.setLevel(levels[1])
+    logging.captureWarnings(False)
+
+
+@pytest.fixture(scope="session")
+def scenes_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A few built-in scenes; read only."""
+    return ensure_scenes(tmp_path_factory.mktemp("data") / "scenes", SCENES)
+
+
+@pytest.fixture(scope="session")
+def tiny_settings(scenes_dir: Path) -> dict[str, Any]:
+    """The settings of a run of seconds on ``scenes_dir``, dropout on."""
+    return {
+        "seed": 3,
+        "model": {
+            "vocab_size": 300,
+            "hidden_size": 16,
+            "num_layers": 1,
+            "num_heads": 2,
+            "max_positions": 66,
+            "region_feature_size": 192,
+        },
+        "task": {
+            "type": "pretraining",
+            "data": {
+                "scenes_dir": str(scenes_dir),
+                "scenes": asdict(SCENES),
+                "tokenizer": {"vocab_size": 300},
+                "image": {"image_size": 32, "patch_size": 8},
+                "max_text_length": 64,
+                "num_visual_words": 8,
+            },
+            "projection_size": 8,
+        },
+        "optimizer": {"learning_rate": 1e-3, "warmup_ratio": 0.1},
+        "train": {
+            "max_steps": 60,
+            "batch_size": 7,
+            "log_interval": 1,
+            "checkpoint_interval": 5,
+            "evaluation_interval": 0,
+        },
+        "evaluation": {"splits": ["test"], "batch_size": 4},
+    }
+
+
+def merge(settings: dict[str, Any], changes: dict[str, Any]) -> dict[str, Any]:
+    """The settings with dotted keys set."""
+    merged = copy.deepcopy(settings)
+    for key, value in changes.items():
+        *sections, name = key.split(".")
+        inner = merged
+        for section in sections:
+            inner = inner.setdefault(section, {})
+        inner[name] = value
+    return merged
+
+
+@pytest.fixture(scope="session")
+def write_run_file(tiny_settings: dict[str, Any]) -> WriteRunFile:
+    """Write the run file of a tiny run: (path, {dotted key: value}) -> path."""
+
+    def write(path: Path, changes: dict[str, Any] | None = None) -> Path:
+        path.write_text(yaml.safe_dump(merge(tiny_settings, changes or {})), "utf-8")
+        return path
+
+    return write
+
+
+@pytest.fixture(scope="session")
+def run_tool() -> Tool:
+    """Run a file of ``tools`` as a user does: (name, *arguments) -> the completed process."""
+
+    def run(name: str, *arguments: object) -> subprocess.CompletedProcess:
+        command = [sys.executable, str(TOOLS / f"{name}.py"), *map(str, arguments)]
+        return subprocess.run(command, capture_output=True, text=True, cwd=ROOT, env=os.environ)
+
+    return run
+
+
+@pytest.fixture(scope="session")
+def trained_run(
+    run_tool: Tool, write_run_file: WriteRunFile, tmp_path_factory: pytest.TempPathFactory
+) -> Path:
+    """The folder of a finished tiny run of pre-training, made by ``tools/train.py``; read only."""
+    folder = tmp_path_factory.mktemp("trained")
+    run_file = write_run_file(folder / "run.yaml")
+    done = run_tool("train", "--config", run_file, "--output_dir", folder / "run")
+    assert done.returncode == 0, done.stderr
+    return folder / "run"
+
+
+@pytest.fixture(scope="session")
+def bundle(run_tool: Tool, trained_run: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The bundle of ``trained_run``, made by ``tools/export.py``; read only."""
+    folder = tmp_path_factory.mktemp("exported") / "bundle"
+    done = run_tool("export", "--run", trained_run, "--bundle", folder)
+    assert done.returncode == 0, done.stderr
     return folder

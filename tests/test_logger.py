@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -18,16 +17,6 @@ from unimo_paddle.logger import (
     format_progress,
     read_metrics,
 )
-
-
-@pytest.fixture
-def restored_logging() -> Iterator[None]:
-    root = logging.getLogger()
-    handlers, level = root.handlers[:], logging.getLogger("unimo_paddle").level
-    yield
-    root.handlers[:] = handlers
-    logging.getLogger("unimo_paddle").setLevel(level)
-    logging.captureWarnings(False)
 
 
 def records_of(folder: Path, kind: str, tag: str) -> list:

@@ -6,10 +6,8 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
-import paddle
 import pytest
 
-from unimo_paddle import distributed
 from unimo_paddle.data.images import ImageConfig
 from unimo_paddle.data.loader import Loader
 from unimo_paddle.data.scenes import SceneConfig
@@ -37,14 +35,6 @@ MODEL = ModelConfig(
     hidden_dropout=0.0,
     attention_dropout=0.0,
 )
-
-
-@pytest.fixture(scope="module")
-def static_graph():
-    """Static graph for this module, dynamic graph again after it."""
-    distributed.start()
-    yield
-    paddle.disable_static()
 
 
 @pytest.fixture(scope="module")

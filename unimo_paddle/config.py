@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 from unimo_paddle import distributed
@@ -61,8 +61,12 @@ def build_trainer(config: RunConfig, *, resume: bool = False) -> Trainer:
     """Prepare the task's assets, save the settings and build the trainer of a run."""
     distributed.start()
     folder = Path(config.output_dir)
-    has_checkpoint = latest_checkpoint(folder / CHECKPOINT_DIR) is not None
-    if has_checkpoint and not resume:
+    newest = latest_checkpoint(folder / CHECKPOINT_DIR)
+    if newest is None and resume:
+        raise UserError(
+            f"nothing to resume in {folder}: no checkpoint was saved; run without --resume"
+        )
+    if newest is not None and not resume:
         raise UserError(
             f"output_dir {folder} already holds checkpoints; add --resume to continue that run, "
             "or choose another output_dir"
@@ -70,7 +74,6 @@ def build_trainer(config: RunConfig, *, resume: bool = False) -> Trainer:
     folder.mkdir(parents=True, exist_ok=True)
     task = config.task.build(config.model, folder / ASSETS_DIR)
     task.prepare(config.seed)
-    save(config, folder / CONFIG_NAME)
     trainer = Trainer(
         task,
         config.train,
@@ -78,9 +81,12 @@ def build_trainer(config: RunConfig, *, resume: bool = False) -> Trainer:
         config.evaluation,
         output_dir=folder,
         seed=config.seed,
+        settings=asdict(config),
     )
-    if resume:
-        trainer.resume()
+    if newest is not None:
+        trainer.resume(newest)
+    # Last: a resume that is refused leaves the settings that the checkpoints belong to.
+    save(config, folder / CONFIG_NAME)
     return trainer
 
 

@@ -6,7 +6,10 @@ once over the ranks, split again. With one rank everything is the identity.
 
 from __future__ import annotations
 
+import contextlib
+import io
 import math
+import warnings
 from collections.abc import Sequence
 
 import paddle
@@ -22,8 +25,13 @@ def start() -> None:
     if paddle.in_dynamic_mode():
         if not paddle.is_compiled_with_cuda():
             paddle.set_device("cpu")
-        # In this order: fleet creates its ring in dynamic mode only.
-        fleet.init(is_collective=True)
+        # Fleet greets with a page about groups and flags that nobody can act on.
+        with contextlib.redirect_stderr(io.StringIO()), warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            # In this order: fleet creates its ring in dynamic mode only.
+            fleet.init(is_collective=True)
+        # Initial values are set through an interface that PIR only warns of.
+        warnings.filterwarnings("ignore", message="Tensor do not have 'place' interface")
         paddle.enable_static()
 
 

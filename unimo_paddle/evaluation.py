@@ -56,7 +56,9 @@ class Evaluator:
         self.runner = runner
         self.config = config
         self.seed = seed
-        self._services = {service.name: build_service(task, service) for service in task.services}
+        self._services = {
+            service.name: build_service(task, service) for service in (*task.services, *task.views)
+        }
         self._arrays = arrays
         self._loss: StaticProgram | None = None
         for program in self._services.values():

@@ -50,9 +50,12 @@ def configure_logging(*, rank: int = 0, path: Path | None = None) -> None:
     Other libraries speak from warnings on; ranks above 0 do so too.
     """
     root = logging.getLogger()
-    for handler in [handler for handler in root.handlers if hasattr(handler, "is_unimo_paddle")]:
-        root.removeHandler(handler)
-        handler.close()
+    root.setLevel(logging.WARNING)
+    for handler in root.handlers[:]:
+        # Paddle, when imported, gives the root a handler of its own: every line would come twice.
+        if hasattr(handler, "is_unimo_paddle") or type(handler) is logging.StreamHandler:
+            root.removeHandler(handler)
+            handler.close()
     handlers: list[logging.Handler] = [logging.StreamHandler(sys.stderr)]
     if path is not None:
         path.parent.mkdir(parents=True, exist_ok=True)

@@ -15,7 +15,15 @@ from unimo_paddle.data.fields import Field, Sample, collate
 from unimo_paddle.errors import BadSample, UserError
 from unimo_paddle.ops.library import load_operators
 from unimo_paddle.settings import load
-from unimo_paddle.tasks.bundle import ASSETS_DIR, MANIFEST_NAME, SETTINGS_NAME, BundleSettings
+from unimo_paddle.tasks.bundle import (
+    ASSETS_DIR,
+    FORMAT_VERSION,
+    MANIFEST_NAME,
+    SETTINGS_NAME,
+    BundleSettings,
+)
+
+GRAPH_SUFFIXES = (".json", ".pdiparams")  # of the files that Paddle writes for a graph
 
 Image = str | Path | np.ndarray
 
@@ -29,14 +37,12 @@ class Predictor:
     """
 
     def __init__(self, bundle: str | Path, *, batch_size: int = 64) -> None:
+        if batch_size < 1:
+            raise UserError(f"batch_size is {batch_size}; give at least 1")
         folder = Path(bundle)
-        if not (folder / MANIFEST_NAME).is_file():
-            raise UserError(
-                f"{folder} is no bundle: it has no {MANIFEST_NAME}; run tools/export.py"
-            )
+        manifest = _read_manifest(folder)
         load_operators()
         self.batch_size = batch_size
-        manifest = json.loads((folder / MANIFEST_NAME).read_text("utf-8"))
         settings = load(BundleSettings, folder / SETTINGS_NAME)
         self._task = settings.task.build(settings.model, folder / ASSETS_DIR)
         self._graphs = {
@@ -45,11 +51,24 @@ class Predictor:
 
     def embed_images(self, images: Sequence[Image]) -> np.ndarray:
         """Return unit features [N, D] of image files or of pixels [H, W, 3] uint8 RGB."""
-        return self._embed("embed_images", images, self._task.encode_image)
+        return self._embed("embed_images", images, self._encode_image)
 
     def embed_texts(self, texts: Sequence[str]) -> np.ndarray:
         """Return unit features [N, D]; their inner product with an image's is the similarity."""
-        return self._embed("embed_texts", texts, self._task.encode_text)
+        return self._embed("embed_texts", texts, self._encode_text)
+
+    def _encode_image(self, image: Image) -> Sample:
+        is_array = isinstance(image, np.ndarray)
+        found = f"{list(image.shape)} {image.dtype}" if is_array else repr(image)
+        is_pixels = is_array and image.ndim == 3 and image.shape[2] == 3 and image.size
+        if not isinstance(image, str | Path) and not (is_pixels and image.dtype == np.uint8):
+            raise UserError(f"embed_images: {found} is no path and no pixels [H, W, 3] uint8")
+        return self._task.encode_image(image)
+
+    def _encode_text(self, text: str) -> Sample:
+        if not isinstance(text, str):
+            raise UserError(f"embed_texts: {text!r} is no text; give a list of str")
+        return self._task.encode_text(text)
 
     def _embed(
         self, name: str, items: Sequence[Any], encode: Callable[[Any], Sample]
@@ -70,6 +89,30 @@ class Predictor:
         return np.concatenate(parts)
 
 
+def _read_manifest(folder: Path) -> dict[str, Any]:
+    """Read what a bundle serves, and check that it is whole and of this program's format."""
+    path = folder / MANIFEST_NAME
+    if not path.is_file():
+        raise UserError(f"{folder} is no bundle: it has no {MANIFEST_NAME}; run tools/export.py")
+    try:
+        manifest = json.loads(path.read_text("utf-8"))
+    except ValueError as error:
+        raise UserError(f"{path} is damaged: not JSON; run tools/export.py again") from error
+    if manifest["version"] != FORMAT_VERSION:
+        raise UserError(
+            f"{path} is of format {manifest['version']}, but this program reads "
+            f"{FORMAT_VERSION}; run tools/export.py again"
+        )
+    for name in manifest["services"]:
+        for suffix in GRAPH_SUFFIXES:
+            if not (folder / f"{name}{suffix}").is_file():
+                raise UserError(
+                    f"bundle {folder} lacks {name}{suffix}; copy it whole, or run tools/export.py "
+                    "again"
+                )
+    return manifest
+
+
 class _Graph:
     """One exported graph with the fields it is fed."""
 
@@ -78,7 +121,7 @@ class _Graph:
             Field(item["name"], tuple(item["shape"]), item["dtype"], item["pad"])
             for item in entry["inputs"]
         ]
-        config = inference.Config(f"{path}.json", f"{path}.pdiparams")
+        config = inference.Config(*(f"{path}{suffix}" for suffix in GRAPH_SUFFIXES))
         config.disable_glog_info()
         # On by default; one of its passes drops operations silently in Paddle 3.3.
         config.disable_mkldnn()

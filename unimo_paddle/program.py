@@ -78,7 +78,8 @@ def build_training(
     with _building(seed) as (main, startup):
         pairs = []
         for name, shape, _ in shapes:
-            parameter = paddle.create_parameter(shape, "float32", name=name)
+            # Zeros until the pass is started: random numbers would shift those that it draws.
+            parameter = _zeros(name, shape)
             pairs.append((parameter, _accumulator(name, shape)))
         norm = optimizer.apply([(parameter, total * 1.0) for parameter, total in pairs])
         for _, total in pairs:
@@ -87,14 +88,14 @@ def build_training(
 
 
 def _accumulator(name: str, shape: Sequence[int]) -> Tensor:
-    total = paddle.create_parameter(
-        shape,
-        "float32",
-        name=name + ACCUMULATOR_SUFFIX,
-        default_initializer=paddle.nn.initializer.Constant(0.0),
-    )
+    total = _zeros(name + ACCUMULATOR_SUFFIX, shape)
     total.stop_gradient = True
     return total
+
+
+def _zeros(name: str, shape: Sequence[int]) -> Tensor:
+    zero = paddle.nn.initializer.Constant(0.0)
+    return paddle.create_parameter(shape, "float32", name=name, default_initializer=zero)
 
 
 def build_evaluation(task: Task, fields: Sequence[Field]) -> StaticProgram:
@@ -123,8 +124,8 @@ class Runner:
     def __init__(self) -> None:
         self.scope = paddle.static.Scope()
         on_gpu = paddle.is_compiled_with_cuda()
-        place = paddle.CUDAPlace(0) if on_gpu else paddle.CPUPlace()
-        self.executor = paddle.static.Executor(place)
+        self.place = paddle.CUDAPlace(0) if on_gpu else paddle.CPUPlace()
+        self.executor = paddle.static.Executor(self.place)
 
     def start(self, program: StaticProgram) -> None:
         """Give every variable of the program its initial value."""
@@ -156,12 +157,17 @@ class Runner:
                     arrays[name] = np.array(value)
         return arrays
 
+    def value(self, name: str) -> np.ndarray:
+        """A copy of one persistable variable."""
+        return np.array(self.scope.find_var(name).get_tensor())
+
     def restore(self, program: StaticProgram, arrays: Mapping[str, np.ndarray]) -> None:
         """Set those of the program's variables that ``arrays`` names."""
-        with paddle.static.scope_guard(self.scope):
-            present = program.main.state_dict("all", self.scope)
-            chosen = {name: arrays[name] for name in present if name in arrays}
-            paddle.pir.core.set_state_dict(program.main, chosen, self.scope)
+        # Not `paddle.pir.core.set_state_dict`: it makes its tensors by `paddle.to_tensor`, which
+        # in static graph appends operations instead.
+        for name in program.main.state_dict("all", self.scope):
+            if name in arrays:
+                self.scope.find_var(name).get_tensor().set(arrays[name], self.place)
 
     def shapes(self, program: StaticProgram) -> dict[str, tuple[int, ...]]:
         """Shapes of all persistable variables of the program."""

@@ -7,6 +7,7 @@ every pass, so weights, moments and the step number are all that a checkpoint ne
 from __future__ import annotations
 
 import logging
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,7 +19,6 @@ from unimo_paddle import distributed
 from unimo_paddle.checkpoint import (
     Checkpoint,
     describe_mismatch,
-    latest_checkpoint,
     load_checkpoint,
     save_checkpoint,
 )
@@ -60,7 +60,11 @@ class TrainerConfig:
 
 
 class Trainer:
-    """Owns the programs and weights of a run."""
+    """Owns the programs and weights of a run.
+
+    Args:
+        settings: all settings of the run as a nested tree, shown beside its curves.
+    """
 
     def __init__(
         self,
@@ -71,11 +75,15 @@ class Trainer:
         *,
         output_dir: Path,
         seed: int,
+        settings: Mapping[str, Any] | None = None,
     ) -> None:
         self.task = task
         self.config = config
         self.output_dir = output_dir
         self.seed = seed
+        self.settings = settings or {}
+        for split in evaluation.splits:
+            task.evaluation_stream(split, evaluation.batch_size)  # a wrong one is told at once
         streams = task.training_streams(config.batch_size)
         self.loader = Loader(
             streams,
@@ -103,14 +111,8 @@ class Trainer:
 
     # ---- checkpoints
 
-    def resume(self) -> None:
-        """Continue from the newest checkpoint of the run's folder."""
-        path = latest_checkpoint(self.output_dir / CHECKPOINT_DIR)
-        if path is None:
-            raise UserError(
-                f"nothing to resume in {self.output_dir}: no checkpoint was saved; "
-                "run without --resume"
-            )
+    def resume(self, path: Path) -> None:
+        """Continue from a checkpoint of the run's folder."""
         self.restore(load_checkpoint(path))
         logger.info("resumed from %s", path)
 
@@ -145,11 +147,13 @@ class Trainer:
         metrics: dict[str, dict[str, float]] = {}
         batches = self.loader.batches(start * passes, config.max_steps * passes)
         with RunLogger(folder, max_steps=config.max_steps, start_step=start) as log:
+            log.hyper_parameters(self.settings, ["train/loss"])
             while self.step < config.max_steps:
                 learning_rate = self.optimizer.schedule.get_lr()
                 values = self._advance(batches)
                 if self._is_due(config.log_interval):
                     self._report(log, values, learning_rate)
+                self._check_finite(values)
                 if self._is_due(config.checkpoint_interval):
                     self.save()
                 if config.evaluation_interval and self._is_due(config.evaluation_interval):
@@ -186,13 +190,21 @@ class Trainer:
             learning_rate=learning_rate,
             num_samples=num_samples * self.config.gradient_accumulation,
         )
-        if not np.isfinite(losses["loss"]):
-            raise UserError(
-                f"the loss is {losses['loss']} at step {self.step}; lower "
-                "optimizer.learning_rate, or resume from the last checkpoint with another seed"
-            )
+
+    def _check_finite(self, values: dict[str, np.ndarray]) -> None:
+        """Stop before weights that are no numbers are saved: every update, not only logged ones."""
+        for name in ("loss", "gradient_norm"):
+            value = float(np.mean(values[name]))
+            if not np.isfinite(value):
+                raise UserError(
+                    f"the {name.replace('_', ' ')} is {value} at step {self.step}; lower "
+                    "optimizer.learning_rate, or resume from the last checkpoint with another seed"
+                )
 
     def _evaluate(self, log: RunLogger) -> dict[str, dict[str, float]]:
+        """Measure every split; log what it scores, its pictures, and how weights are spread."""
+        for name in self.program.parameter_names:
+            log.histogram(self.step, f"weights/{name}", self.runner.value(name))
         results = {}
         for split in self.splits:
             metrics = self.evaluator.measure(split)

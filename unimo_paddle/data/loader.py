@@ -316,5 +316,5 @@ def _check_limit(num_skipped: int, num_seen: int, limit: float, last: _Skip) -> 
     if num_skipped > max(TOLERATED_SAMPLES, limit * num_seen):
         raise UserError(
             f"{num_skipped} of {num_seen} samples cannot be used, more than the limit of "
-            f"{limit:.0%}; last, of '{last.stream}': {last.bad}"
+            f"{limit:.0%}; last, of '{last.stream}': {last.bad}; mend or remove them"
         )

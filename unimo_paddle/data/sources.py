@@ -136,7 +136,7 @@ def read_images(folder: Path | str) -> Source[Path]:
     """List the image files in a folder and its subfolders, in order of their names."""
     folder = Path(folder)
     if not folder.is_dir():
-        raise UserError(f"image folder {folder} does not exist")
+        raise UserError(f"image folder {folder} does not exist; check the path")
     inside = _Folder(folder)
     names = sorted(
         str(path.relative_to(folder))
@@ -223,7 +223,9 @@ def _read_lines(path: Path) -> Iterator[tuple[str, str | _Fault]]:
                 except UnicodeDecodeError:
                     yield where, _Fault("line is not UTF-8 text")
     except OSError as error:
-        raise UserError(f"data file {path} cannot be read: {error.strerror}") from None
+        raise UserError(
+            f"data file {path} cannot be read: {error.strerror}; check the path"
+        ) from None
 
 
 def _parse_text(line: str) -> str:

@@ -254,7 +254,7 @@ def _read_text(path: Path) -> str:
         return path.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
         reason = error.strerror if isinstance(error, OSError) else "not UTF-8 text"
-        raise UserError(f"vocabulary file {path} cannot be read: {reason}") from None
+        raise UserError(f"vocabulary file {path} cannot be read: {reason}; check it") from None
 
 
 def _read_encoder(path: Path) -> dict[str, int]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,7 +12,7 @@ import draccus
 import numpy as np
 from paddle import Tensor, nn
 
-from unimo_paddle.data.fields import Field, Sample
+from unimo_paddle.data.fields import Field
 from unimo_paddle.data.loader import Stream
 from unimo_paddle.models import ModelConfig
 
@@ -47,7 +47,8 @@ class Service:
 class Task(ABC):
     """One problem end to end: a host half in NumPy and a graph half in Paddle."""
 
-    services: tuple[Service, ...]
+    services: tuple[Service, ...]  # what a bundle serves
+    views: tuple[Service, ...] = ()  # what only the task's pictures need
 
     @abstractmethod
     def prepare(self, seed: int) -> None:
@@ -81,8 +82,10 @@ class Task(ABC):
             serve: (service name, stream) -> outputs of all records of the stream in order.
         """
 
-    def pictures(
-        self, split: str, serve: Callable[[str, Sequence[Sample]], Arrays]
-    ) -> dict[str, np.ndarray]:
-        """Images [H, W, 3] uint8 by name that show a person what the network does."""
+    def pictures(self, split: str, serve: Callable[[str, Stream], Arrays]) -> dict[str, np.ndarray]:
+        """Images [H, W, 3] uint8 by name that show a person what the network does.
+
+        Args:
+            serve: as for ``score``; it knows the views too.
+        """
         return {}

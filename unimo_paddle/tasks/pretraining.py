@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 import paddle
-from paddle import Tensor, nn
+from paddle import Tensor
 
 from unimo_paddle import losses
 from unimo_paddle.data.fields import Sample
@@ -22,15 +22,7 @@ from unimo_paddle.data.loader import Stream
 from unimo_paddle.distributed import gather_ids, gather_rows
 from unimo_paddle.errors import UserError
 from unimo_paddle.metrics.retrieval import recall_both_ways
-from unimo_paddle.models import (
-    LanguageHead,
-    ModelConfig,
-    ProjectionHead,
-    RegionClassificationHead,
-    RegionRegressionHead,
-    Temperature,
-    UnifiedTransformer,
-)
+from unimo_paddle.models import ModelConfig
 from unimo_paddle.models.rows import (
     concat_rows,
     flatten_labels,
@@ -46,6 +38,8 @@ from unimo_paddle.tasks.pretraining_fields import (
     image_targets,
     text_targets,
 )
+from unimo_paddle.tasks.pretraining_network import PretrainingNetwork, take
+from unimo_paddle.tasks.pretraining_pictures import draw_attention, draw_filling, draw_retrieval
 
 
 @dataclass(frozen=True)
@@ -116,45 +110,6 @@ class PretrainingConfig(TaskConfig):
         return PretrainingTask(self, model, assets_dir)
 
 
-class PretrainingNetwork(nn.Layer):
-    """The unified Transformer with a head for each objective that is on."""
-
-    def __init__(self, config: PretrainingConfig, model: ModelConfig, num_classes: int) -> None:
-        super().__init__()
-        weights = config.weights
-        self.transformer = UnifiedTransformer(model, poolers=())
-        self.pooling = config.pooling
-        if weights.contrastive:
-            size = config.projection_size
-            self.image_projection = ProjectionHead(model, "image_projection", size)
-            self.text_projection = ProjectionHead(model, "text_projection", size)
-            self.temperature = Temperature(config.temperature, minimum=config.min_temperature)
-        if config.uses_language:
-            self.language_head = LanguageHead(model, self.transformer.word_embedding)
-        if weights.region_regression:
-            self.regression_head = RegionRegressionHead(model)
-        if weights.region_classification:
-            self.classification_head = RegionClassificationHead(model, num_classes)
-
-    def embed_images(self, batch: Tensors, prefix: str = "") -> Tensor:
-        """Unit image features [B, projection_size] of images encoded alone."""
-        inputs = _take(batch, image_inputs(), prefix)
-        encoding = self.transformer(**inputs)
-        return self.image_projection(self._pool(encoding.regions, inputs["region_mask"]))
-
-    def embed_texts(self, batch: Tensors, prefix: str = "") -> Tensor:
-        """Unit text features [B, projection_size] of texts encoded alone."""
-        inputs = _take(batch, TEXT_INPUTS, prefix)
-        encoding = self.transformer(**inputs)
-        return self.text_projection(self._pool(encoding.text, inputs["text_mask"]))
-
-    def _pool(self, hidden: Tensor, mask: Tensor) -> Tensor:
-        if self.pooling == "first":
-            return hidden[:, 0]
-        mask = mask.unsqueeze(-1)
-        return (hidden * mask).sum(axis=1) / mask.sum(axis=1)
-
-
 class PretrainingTask(Task):
     """See the module; the host half is ``PretrainingEncoder``."""
 
@@ -170,7 +125,14 @@ class PretrainingTask(Task):
             uses_language=config.uses_language,
         )
         self.image_inputs = image_inputs(model.region_feature_size)
-        self.services = (
+        self.services = self._make_services()
+        self.views = self._make_views()
+
+    def _make_services(self) -> tuple[Service, ...]:
+        """What is exported: each side encoded alone."""
+        if not self.config.weights.contrastive:
+            return ()
+        return (
             Service(
                 "embed_images",
                 self.image_inputs,
@@ -182,8 +144,39 @@ class PretrainingTask(Task):
                 lambda network, batch: {"text_features": network.embed_texts(batch)},
             ),
         )
-        if not config.weights.contrastive:
-            self.services = ()
+
+    def _make_views(self) -> tuple[Service, ...]:
+        """What pictures are drawn from; patches only, for regions are no pixels."""
+        if self.config.data.image.kind != "patches" or not self._encodes_jointly:
+            return ()
+        pair = (*TEXT_INPUTS, *self.image_inputs)
+        views = [
+            Service(
+                "attend_regions",
+                pair,
+                lambda network, batch: {
+                    "attention": network.attend_regions(batch),
+                    **_copy(batch, "input_ids", "region_features"),
+                },
+            )
+        ]
+        if self.config.weights.region_regression:
+            views.append(
+                Service(
+                    "fill_regions",
+                    (*pair, image_targets(uses_regions=True)[0]),
+                    lambda network, batch: {
+                        "filled_features": network.fill_regions(batch),
+                        **_copy(batch, "hidden_regions", "region_features"),
+                    },
+                )
+            )
+        return tuple(views)
+
+    @property
+    def _encodes_jointly(self) -> bool:
+        config = self.config
+        return config.masked_pair_share > 0 and (config.uses_language or config.uses_regions)
 
     # ---- host half
 
@@ -238,6 +231,20 @@ class PretrainingTask(Task):
             caption_groups[texts["index"]],
         )
 
+    def pictures(self, split: str, serve: Callable[[str, Stream], Arrays]) -> dict[str, np.ndarray]:
+        """What fixed captions retrieve, what is filled into hidden patches, where words look."""
+        drawings = {
+            "embed_images": ("retrieval", draw_retrieval),
+            "fill_regions": ("hidden_patches", draw_filling),
+            "attend_regions": ("attention", draw_attention),
+        }
+        names = [service.name for service in (*self.services, *self.views)]
+        return {
+            title: draw(self.encoder, split, serve)
+            for name, (title, draw) in drawings.items()
+            if name in names
+        }
+
     def encode_image(self, image: Any) -> Sample:
         """An image file, or pixels [H, W, 3] uint8 RGB, as ``embed_images`` is fed."""
         return self.encoder.encode_image(image)
@@ -265,13 +272,20 @@ class PretrainingTask(Task):
 
     def _contrastive(self, network: PretrainingNetwork, batch: Tensors) -> Tensor:
         """Both sides encoded alone; the other pairs of the batch, of all ranks, are negatives."""
+        captions = {item.name: batch[f"caption_{item.name}"].flatten(0, 1) for item in TEXT_INPUTS}
         image = gather_rows(network.embed_images(batch))
-        text = gather_rows(network.embed_texts(batch))
-        group = gather_ids(batch["group"])
-        caption = gather_ids(batch["caption_group"])
-        # An image shares its duplicate id with every caption worded like its own.
+        text = gather_rows(network.embed_texts(captions))
+        group, wording = gather_ids(batch["group"]), gather_ids(batch["caption_group"])
+        caption_group = paddle.ones_like(wording) * group.unsqueeze(1)
+        # An image shares its duplicate id with the captions worded like its own first one.
         sums = contrastive_logsumexp(
-            image, text, network.temperature(), group, group, caption, caption
+            image,
+            text,
+            network.temperature(),
+            group,
+            caption_group.flatten(),
+            wording[:, 0],
+            wording.flatten(),
         )
         return losses.symmetric_contrastive(*sums)
 
@@ -280,9 +294,8 @@ class PretrainingTask(Task):
         config = self.config
         words: list[tuple[Tensor, ...]] = []
         regions: list[tuple[Tensor, ...]] = []
-        share = config.masked_pair_share
-        if share and (config.uses_language or config.uses_regions):
-            pairs = _first(batch, share, ("hidden_text_input_ids", "region_features"))
+        if self._encodes_jointly:
+            pairs = _first(batch, config.masked_pair_share)
             self._encode_masked(network, pairs, "", words, regions, has_text=True, has_image=True)
         if config.uses_language and "texts_hidden_text_input_ids" in batch:
             self._encode_masked(
@@ -313,7 +326,7 @@ class PretrainingTask(Task):
         """Encode one stream with its words and regions hidden; collect what is to be predicted."""
         inputs: dict[str, Tensor] = {}
         if has_image:
-            inputs |= _take(batch, image_inputs(), prefix)
+            inputs |= take(batch, image_inputs(), prefix)
             original = inputs["region_features"]
             if self.config.uses_regions:
                 inputs["region_features"] = hide_rows(
@@ -377,16 +390,16 @@ class PretrainingTask(Task):
         return terms
 
 
-def _take(batch: Tensors, fields: Sequence[Any], prefix: str) -> dict[str, Tensor]:
-    """The tensors of these fields under the model's own names."""
-    return {item.name: batch[prefix + item.name] for item in fields}
-
-
-def _first(batch: Tensors, share: float, names: Sequence[str]) -> dict[str, Tensor]:
+def _first(batch: Tensors, share: float) -> dict[str, Tensor]:
     """The first rows of every field of the pairs: the share that is encoded jointly."""
     if share == 1.0:
         return dict(batch)
-    size = paddle.shape(batch[names[0]])[0]
+    size = paddle.shape(batch["region_features"])[0]
     count = paddle.ceil(size.astype("float32") * share).astype("int64")
     pairs = {item.name for item in (*image_inputs(), *image_targets(True), *text_targets())}
     return {name: value[:count] if name in pairs else value for name, value in batch.items()}
+
+
+def _copy(batch: Tensors, *names: str) -> dict[str, Tensor]:
+    """Inputs that a picture shows; Paddle cannot fetch a feed itself."""
+    return {name: paddle.assign(batch[name]) for name in names}

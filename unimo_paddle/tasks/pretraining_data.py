@@ -9,13 +9,13 @@ from __future__ import annotations
 import logging
 import zlib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from unimo_paddle.data.fields import Field, Sample
+from unimo_paddle.data.fields import Field, Sample, collate
 from unimo_paddle.data.image_files import read_image
 from unimo_paddle.data.images import ImageConfig, encode_image, encode_regions
 from unimo_paddle.data.loader import Stream
@@ -34,9 +34,10 @@ from unimo_paddle.data.visual_words import VisualWords
 from unimo_paddle.errors import BadSample, UserError
 from unimo_paddle.models import ModelConfig
 from unimo_paddle.tasks.pretraining_fields import (
-    PAIR_IDS,
+    GROUP,
     TEXT_INPUTS,
     Zipped,
+    caption_inputs,
     image_inputs,
     image_targets,
     prefix_sample,
@@ -68,6 +69,7 @@ class PretrainingDataConfig:
     image: ImageConfig = field(default_factory=ImageConfig)
     text_masking: TextMaskingConfig = field(default_factory=TextMaskingConfig)
     region_masking: RegionMaskingConfig = field(default_factory=RegionMaskingConfig)
+    captions_per_image: int = 1  # captions of an image that a step contrasts with the images
     max_text_length: int = 128  # tokens, [CLS] and [SEP] included; longer captions are cut
     num_visual_words: int = 512  # classes of patches, by k-means
 
@@ -76,7 +78,8 @@ class PretrainingDataConfig:
             raise UserError(f"task.data.source is {self.source!r}; choose scenes or files")
         if self.source == "files" and not self.pairs:
             raise UserError("task.data.source is files but task.data.pairs names no file; give one")
-        for name, low in (("max_text_length", 8), ("num_visual_words", 2)):
+        lows = {"captions_per_image": 1, "max_text_length": 8, "num_visual_words": 2}
+        for name, low in lows.items():
             if getattr(self, name) < low:
                 raise UserError(f"task.data.{name} is {getattr(self, name)}; give at least {low}")
 
@@ -228,16 +231,22 @@ class PretrainingEncoder:
         """The pairs of a split, without augmentation."""
         return self._pair_stream(self.read_split(split), batch_size, is_training=False)
 
+    def joint_stream(self, records: Sequence[PairRecord]) -> Stream:
+        """Images beside their first captions, for the views: nothing hidden, regions chosen."""
+        stream = self._pair_stream(records, len(records), is_training=False)
+        return replace(stream, fields=(*TEXT_INPUTS, *self._image_fields()))
+
     def _pair_stream(
         self, records: Sequence[PairRecord], batch_size: int, *, is_training: bool
     ) -> Stream:
-        fields = (*TEXT_INPUTS, *self._image_fields(), *PAIR_IDS)
+        count = self.config.captions_per_image if is_training else 1
+        fields = (*self._image_fields(), GROUP, *caption_inputs(count))
         if self.uses_language:
             fields += text_targets()
         ids = self._caption_ids(records)
 
         def encode(record: tuple[PairRecord, list[list[int]]], rng: np.random.Generator) -> Sample:
-            return self._encode_pair(*record, rng, is_training=is_training)
+            return self._encode_pair(*record, rng, count=count, is_training=is_training)
 
         return Stream("pairs", Zipped(records, ids), encode, fields, batch_size)
 
@@ -331,17 +340,21 @@ class PretrainingEncoder:
         captions: Sequence[Sequence[int]],
         rng: np.random.Generator,
         *,
+        count: int,
         is_training: bool,
     ) -> Sample:
-        chosen = int(rng.integers(len(captions))) if is_training else 0
-        caption = record.captions[chosen]
-        image = self.encode_image(record, rng if is_training else None, [caption])
-        sample = {**image, **self._with_marks(captions[chosen])}
-        sample |= self._hide_regions(image, rng)
+        """An image with ``count`` of its captions; the first of them is also seen jointly."""
+        order = rng.permutation(len(captions)) if is_training else np.arange(len(captions))
+        chosen = [int(i) for i in np.resize(order, count)]
+        texts = [record.captions[i] for i in chosen]
+        sample = self.encode_image(record, rng if is_training else None, texts)
+        sample |= self._hide_regions(sample, rng)
+        marked = [self._with_marks(captions[i]) for i in chosen]
+        sample |= marked[0] | prefix_sample("caption_", collate(marked, TEXT_INPUTS))
         if self.uses_language:
-            sample |= self._hide_words(captions[chosen], rng)
+            sample |= self._hide_words(captions[chosen[0]], rng)
         sample["group"] = np.int64(record.group)
-        sample["caption_group"] = np.int64(zlib.crc32(caption.encode()))
+        sample["caption_group"] = np.array([zlib.crc32(text.encode()) for text in texts], np.int64)
         return sample
 
     def _encode_single_text(self, ids: Sequence[int], rng: np.random.Generator) -> Sample:

@@ -52,7 +52,13 @@ def text_targets() -> tuple[Field, ...]:
     )
 
 
-PAIR_IDS = (Field("group", (), "int64"), Field("caption_group", (), "int64"))
+def caption_inputs(count: int) -> tuple[Field, ...]:
+    """``count`` unmasked captions of an image, and a number for each wording."""
+    fields = (replace(item, shape=(count, None)) for item in TEXT_INPUTS)
+    return (*prefixed("caption_", tuple(fields)), Field("caption_group", (count,), "int64"))
+
+
+GROUP = Field("group", (), "int64")  # of the image: all its captions are positives
 
 
 class Zipped(Sequence):

@@ -1,0 +1,229 @@
+"""The contract of every task: from training to a served bundle by the tools that a user types.
+
+A task joins by an entry in ``CASES``.
+"""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from unimo_paddle.config import load_evaluator
+from unimo_paddle.data.fields import Sample, collate
+from unimo_paddle.data.loader import Stream
+from unimo_paddle.evaluation import Evaluator
+from unimo_paddle.optimizer import OptimizerConfig, build_optimizer
+from unimo_paddle.program import StaticProgram, build_evaluation, build_service, build_training
+from unimo_paddle.tasks.base import Service, Task
+
+SPLIT = "test"
+BATCH_SIZE = 7  # the smallest that gives each stream a sample
+# Float32 of one small model, its sums in another order: the bundle's graph is optimised, and
+# padding makes the matrices larger.
+TOLERANCE = 1e-5
+PADDED_LENGTH = 64  # longer than any sample, within the positions of the model
+
+# The whole of what a user's own process does: nothing of the training is at hand.
+SERVE = """
+import json, sys
+import numpy as np
+from unimo_paddle.predictor import Predictor
+
+bundle, name, items, output = sys.argv[1:]
+np.save(output, getattr(Predictor(bundle), name)(json.loads(items)))
+"""
+
+
+@dataclass(frozen=True)
+class Served:
+    """One service as evaluation feeds it and as a user calls it.
+
+    Args:
+        output: name of what is compared.
+        stream: (task, split) -> the stream that evaluation sweeps.
+        item: record of that stream -> what a user gives to the predictor, as JSON holds it.
+        encode: (task, item) -> what the network is fed.
+    """
+
+    output: str
+    stream: Callable[[Any, str], Stream]
+    item: Callable[[Any], Any]
+    encode: Callable[[Any, Any], Sample]
+
+
+@dataclass(frozen=True)
+class Case:
+    """A task in the contract.
+
+    Args:
+        run, bundle: session fixtures: the folder of a tiny trained run, and its bundle.
+        metrics: some that evaluation must report.
+        served: by the service's name, which is the predictor's method too.
+        predict: (items by service) -> arguments of ``tools/predict.py`` beside the bundle.
+        printed: (items by service) -> what ``tools/predict.py`` must print a line about.
+    """
+
+    run: str
+    bundle: str
+    metrics: tuple[str, ...]
+    served: dict[str, Served]
+    predict: Callable[[dict[str, list]], Sequence[str]]
+    printed: Callable[[dict[str, list]], Sequence[str]]
+
+
+CASES = {
+    "pretraining": Case(
+        run="trained_run",
+        bundle="bundle",
+        metrics=("image_retrieval_recall@1", "text_retrieval_recall@10", "loss/loss"),
+        served={
+            "embed_images": Served(
+                "image_features",
+                lambda task, split: task.encoder.image_stream(task.encoder.read_split(split)),
+                lambda record: str(record.image),
+                lambda task, image: task.encode_image(image),
+            ),
+            "embed_texts": Served(
+                "text_features",
+                lambda task, split: task.encoder.caption_stream(task.encoder.read_split(split)),
+                lambda caption: caption,
+                lambda task, text: task.encode_text(text),
+            ),
+        },
+        predict=lambda items: [
+            *("--images", *items["embed_images"]),
+            *("--texts", *items["embed_texts"]),
+        ],
+        printed=lambda items: [*items["embed_images"][:5], *items["embed_texts"]],
+    ),
+}
+SERVICES = [(name, service) for name, case in CASES.items() for service in case.served]
+
+pytestmark = pytest.mark.usefixtures("static_graph")
+
+
+@pytest.fixture(scope="module")
+def evaluators(request: pytest.FixtureRequest) -> Callable[[str], Evaluator]:
+    """The evaluator of a task's trained run, in this process; built once."""
+    built: dict[str, Evaluator] = {}
+
+    def get(name: str) -> Evaluator:
+        if name not in built:
+            built[name] = load_evaluator(request.getfixturevalue(CASES[name].run))
+        return built[name]
+
+    return get
+
+
+def items_of(task: Task, served: Served) -> list:
+    return [served.item(record) for record in served.stream(task, SPLIT).records]
+
+
+def service_of(task: Task, name: str) -> Service:
+    return next(service for service in task.services if service.name == name)
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_evaluation_by_the_tool_equals_that_in_process(
+    request, evaluators, run_tool, name: str
+) -> None:
+    run = request.getfixturevalue(CASES[name].run)
+    report = run / f"evaluation-{SPLIT}.json"
+    report.unlink(missing_ok=True)  # training wrote its own
+    done = run_tool("evaluate", "--run", run, "--split", SPLIT)
+    assert done.returncode == 0, done.stderr
+    reported = json.loads(report.read_text())
+    assert set(CASES[name].metrics) <= set(reported)
+    assert reported == pytest.approx(evaluators(name).measure(SPLIT), rel=TOLERANCE)
+
+
+@pytest.mark.parametrize(("name", "service"), SERVICES)
+def test_fresh_process_serves_what_evaluation_computes(
+    request, evaluators, tmp_path: Path, name: str, service: str
+) -> None:
+    evaluator, served = evaluators(name), CASES[name].served[service]
+    expected = evaluator.serve(service, served.stream(evaluator.task, SPLIT))
+    items = json.dumps(items_of(evaluator.task, served))
+    bundle, output = request.getfixturevalue(CASES[name].bundle), tmp_path / "served.npy"
+    command = [sys.executable, "-c", SERVE, bundle, service, items, output]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    np.testing.assert_allclose(np.load(output), expected[served.output], atol=TOLERANCE)
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_predict_prints_a_line_about_every_item(request, evaluators, run_tool, name: str) -> None:
+    case, task = CASES[name], evaluators(name).task
+    items = {service: items_of(task, served)[:3] for service, served in case.served.items()}
+    bundle = request.getfixturevalue(case.bundle)
+    done = run_tool("predict", "--bundle", bundle, *case.predict(items))
+    assert done.returncode == 0, done.stderr
+    assert [item for item in case.printed(items) if item not in done.stdout] == []
+
+
+def parameter_names(program: StaticProgram) -> list[str]:
+    operations = program.main.global_block().ops
+    parameters = [item for item in operations if item.name() == "builtin.parameter"]
+    return sorted(item.attrs()["parameter_name"] for item in parameters)
+
+
+@pytest.fixture
+def evaluated_names(evaluators, name: str) -> list[str]:
+    """The parameters of the program that measures the losses, which holds nothing else."""
+    task = evaluators(name).task
+    return parameter_names(build_evaluation(task, task.evaluation_stream(SPLIT, 2).fields))
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_training_has_a_gradient_for_every_parameter(
+    evaluators, evaluated_names, name: str
+) -> None:
+    task = evaluators(name).task
+    fields = [item for stream in task.training_streams(BATCH_SIZE) for item in stream.fields]
+    optimizer = build_optimizer(OptimizerConfig(), 10)
+    program, _ = build_training(task, fields, optimizer, seed=0)
+    assert sorted(program.parameter_names) == evaluated_names
+
+
+@pytest.mark.parametrize(("name", "service"), SERVICES)
+def test_service_has_the_parameters_of_training(
+    evaluators, evaluated_names, name: str, service: str
+) -> None:
+    task = evaluators(name).task
+    program = build_service(task, service_of(task, service))
+    assert parameter_names(program) == evaluated_names
+
+
+@pytest.mark.parametrize(("name", "service"), SERVICES)
+def test_padding_is_invisible(evaluators, name: str, service: str) -> None:
+    evaluator, served = evaluators(name), CASES[name].served[service]
+    sample = served.encode(evaluator.task, items_of(evaluator.task, served)[0])
+    alone, padded = (
+        serve_sample(evaluator, service, sample, multiple_of=multiple_of)[served.output]
+        for multiple_of in (1, PADDED_LENGTH)
+    )
+    np.testing.assert_allclose(padded, alone, atol=TOLERANCE)
+
+
+def serve_sample(
+    evaluator: Evaluator, name: str, sample: Sample, *, multiple_of: int
+) -> dict[str, np.ndarray]:
+    """The outputs for one sample whose open axes are padded as beside a longer one."""
+    service = service_of(evaluator.task, name)
+    batch = collate([sample], service.inputs, multiple_of=multiple_of)
+    return evaluator.runner.run(build_service(evaluator.task, service), batch)
+
+
+@pytest.mark.parametrize(("name", "service"), SERVICES)
+def test_encoding_needs_no_label(evaluators, name: str, service: str) -> None:
+    task, served = evaluators(name).task, CASES[name].served[service]
+    sample = served.encode(task, items_of(task, served)[0])
+    assert set(sample) == {field.name for field in service_of(task, service).inputs}
