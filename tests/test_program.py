@@ -22,7 +22,7 @@ from unimo_paddle.tasks.pretraining import (
     PretrainingConfig,
     PretrainingTask,
 )
-from unimo_paddle.tasks.pretraining_data import PretrainingDataConfig
+from unimo_paddle.tasks.pretraining_settings import PretrainingDataConfig
 
 BATCH_SIZE = 14
 MODEL = ModelConfig(

@@ -85,6 +85,8 @@ def build_trainer(config: RunConfig, *, resume: bool = False) -> Trainer:
     )
     if newest is not None:
         trainer.resume(newest)
+    else:
+        trainer.initialise()
     # Last: a resume that is refused leaves the settings that the checkpoints belong to.
     save(config, folder / CONFIG_NAME)
     return trainer

@@ -15,6 +15,7 @@ from collections.abc import Sequence
 import paddle
 from paddle import Tensor, _C_ops
 from paddle.distributed import ReduceOp, fleet
+from paddle.distributed.fleet.utils import log_util
 
 RING = 0
 _SUM = int(ReduceOp.SUM)
@@ -26,6 +27,7 @@ def start() -> None:
         if not paddle.is_compiled_with_cuda():
             paddle.set_device("cpu")
         # Fleet greets with a page about groups and flags that nobody can act on.
+        log_util.set_log_level("WARNING")
         with contextlib.redirect_stderr(io.StringIO()), warnings.catch_warnings():
             warnings.simplefilter("ignore")
             # In this order: fleet creates its ring in dynamic mode only.

@@ -137,6 +137,11 @@ class Trainer:
                 keep=self.config.keep_checkpoints,
             )
 
+    def initialise(self) -> None:
+        """Let those parameters start from the data that the task wants to."""
+        values = self.task.initial_values(self.evaluator.serve)
+        self.runner.restore(self.program, values)
+
     # ---- the loop
 
     def train(self) -> dict[str, dict[str, float]]:

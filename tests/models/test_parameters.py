@@ -137,7 +137,10 @@ def test_a_model_of_texts_has_no_parameters_for_images(static_graph: tuple):
             lambda c: RegionClassificationHead(c, 7),
             {"region_class_fc.w_0": [8, 7], "region_class_fc.b_0": [7]},
         ),
-        (lambda c: ProjectionHead(c, "image_projection", 6), {"image_projection.w_0": [8, 6]}),
+        (
+            lambda c: ProjectionHead(c, "image_projection", 6),
+            {"image_projection.w_0": [8, 6], "image_projection.b_0": [6]},
+        ),
         (lambda c: Temperature(), {"log_inverse_temperature": [1]}),
     ],
 )

@@ -163,22 +163,18 @@ class RegionClassificationHead(nn.Layer):
 
 
 class ProjectionHead(nn.Layer):
-    """A vector of length one for the separate score, by a linear layer without bias.
+    """A vector of length one for the separate score, by a linear layer.
 
     Args:
         config: sizes.
-        name: the weight is ``{name}.w_0``, for instance "image_projection".
+        name: of the parameters ``{name}.w_0`` and ``{name}.b_0``, such as "image_projection".
         size: length of the vector.
+        num_rows: pooled rows that are projected side by side.
     """
 
-    def __init__(self, config: ModelConfig, name: str, size: int) -> None:
+    def __init__(self, config: ModelConfig, name: str, size: int, *, num_rows: int = 1) -> None:
         super().__init__()
-        self.output = Dense(
-            config.hidden_size,
-            size,
-            weight_attr=named_weight(f"{name}.w_0", config.initializer_range),
-            bias_attr=None,
-        )
+        self.output = linear(name, num_rows * config.hidden_size, size, config.initializer_range)
 
     def forward(self, hidden: paddle.Tensor) -> paddle.Tensor:
         """Return [B, size], each row of length one; a zero row stays zero, gradient included."""

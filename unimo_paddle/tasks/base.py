@@ -74,6 +74,14 @@ class Task(ABC):
     def loss(self, network: Any, batch: Tensors) -> dict[str, Tensor]:
         """Named terms and ``loss``, their weighted sum."""
 
+    def initial_values(self, serve: Callable[[str, Stream], Arrays]) -> dict[str, np.ndarray]:
+        """Parameters that start from the data, by name; asked once, before the first update.
+
+        Args:
+            serve: as for ``score``, with the untrained network; it knows the views too.
+        """
+        return {}
+
     @abstractmethod
     def score(self, split: str, serve: Callable[[str, Stream], Arrays]) -> dict[str, float]:
         """The task's metrics on a split.

@@ -7,7 +7,7 @@ classification), bidirectional and sequence-to-sequence language modelling, whic
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -16,50 +16,27 @@ import numpy as np
 import paddle
 from paddle import Tensor
 
-from unimo_paddle import losses
+from unimo_paddle.data.correlation import correlated_projections
 from unimo_paddle.data.fields import Sample
 from unimo_paddle.data.loader import Stream
-from unimo_paddle.distributed import gather_ids, gather_rows
 from unimo_paddle.errors import UserError
 from unimo_paddle.metrics.retrieval import recall_both_ways
 from unimo_paddle.models import ModelConfig
-from unimo_paddle.models.rows import (
-    concat_rows,
-    flatten_labels,
-    gather_positions,
-    hide_rows,
-)
-from unimo_paddle.ops.contrastive import contrastive_logsumexp
 from unimo_paddle.tasks.base import Arrays, Service, Task, TaskConfig, Tensors
-from unimo_paddle.tasks.pretraining_data import PretrainingDataConfig, PretrainingEncoder
+from unimo_paddle.tasks.pretraining_data import PretrainingEncoder
 from unimo_paddle.tasks.pretraining_fields import (
     TEXT_INPUTS,
     image_inputs,
     image_targets,
-    text_targets,
 )
-from unimo_paddle.tasks.pretraining_network import PretrainingNetwork, take
+from unimo_paddle.tasks.pretraining_network import PretrainingNetwork
+from unimo_paddle.tasks.pretraining_objectives import PretrainingObjectives
 from unimo_paddle.tasks.pretraining_pictures import draw_attention, draw_filling, draw_retrieval
-
-
-@dataclass(frozen=True)
-class Mixture:
-    """Shares of the three streams in a batch; 0 leaves a stream out."""
-
-    texts: float = 1.0  # sentences without images
-    images: float = 1.0  # images without sentences
-    pairs: float = 5.0  # images with captions
-
-
-@dataclass(frozen=True)
-class ObjectiveWeights:
-    """Weights of the terms of the loss; 0 switches an objective and its cost off."""
-
-    contrastive: float = 1.0  # image-text contrastive learning on pairs
-    masked_language: float = 1.0  # words hidden in spans, seen from both sides
-    seq2seq_language: float = 1.0  # fragments generated from left to right
-    region_regression: float = 1.0  # features of hidden regions or pixels of hidden patches
-    region_classification: float = 1.0  # classes or visual words of hidden regions
+from unimo_paddle.tasks.pretraining_settings import (
+    Mixture,
+    ObjectiveWeights,
+    PretrainingDataConfig,
+)
 
 
 @TaskConfig.register_subclass("pretraining")
@@ -72,7 +49,8 @@ class PretrainingConfig(TaskConfig):
     weights: ObjectiveWeights = field(default_factory=ObjectiveWeights)
     masked_pair_share: float = 1.0  # share of a batch's pairs that are also encoded jointly, masked
     projection_size: int = 256  # numbers in image_features and text_features
-    pooling: str = "first"  # what is projected: the first row, or the mean of all rows
+    pooling: str = "first"  # what is projected: first row, mean of all, or means around places
+    correlated_start: int = 0  # training pairs whose correlation projections start from; 0 = none
     temperature: float = 0.07  # start of the learnt temperature
     min_temperature: float = 0.01  # its lower bound
 
@@ -92,8 +70,8 @@ class PretrainingConfig(TaskConfig):
             raise UserError(
                 f"task.masked_pair_share is {self.masked_pair_share}; give a share from 0 to 1"
             )
-        if self.pooling not in ("first", "mean"):
-            raise UserError(f"task.pooling is {self.pooling!r}; choose first or mean")
+        if self.pooling not in ("first", "mean", "places"):
+            raise UserError(f"task.pooling is {self.pooling!r}; choose first, mean or places")
 
     @property
     def uses_language(self) -> bool:
@@ -104,6 +82,11 @@ class PretrainingConfig(TaskConfig):
     def uses_regions(self) -> bool:
         """Whether an objective on hidden regions is on."""
         return self.weights.region_regression > 0 or self.weights.region_classification > 0
+
+    @property
+    def encodes_jointly(self) -> bool:
+        """Whether images and captions of pairs are also encoded together, partly hidden."""
+        return self.masked_pair_share > 0 and (self.uses_language or self.uses_regions)
 
     def build(self, model: ModelConfig, assets_dir: Path) -> PretrainingTask:
         """Make the task for a model of these sizes."""
@@ -146,11 +129,17 @@ class PretrainingTask(Task):
         )
 
     def _make_views(self) -> tuple[Service, ...]:
-        """What pictures are drawn from; patches only, for regions are no pixels."""
-        if self.config.data.image.kind != "patches" or not self._encodes_jointly:
-            return ()
+        """What the start and the pictures are made from; those of patches, as these are pixels."""
+        views = []
+        if self.config.weights.contrastive and self.config.correlated_start:
+            views += [
+                Service("pool_images", self.image_inputs, lambda n, b: {"rows": n.pool_images(b)}),
+                Service("pool_texts", TEXT_INPUTS, lambda n, b: {"rows": n.pool_texts(b)}),
+            ]
+        if self.config.data.image.kind != "patches" or not self.config.encodes_jointly:
+            return tuple(views)
         pair = (*TEXT_INPUTS, *self.image_inputs)
-        views = [
+        views += [
             Service(
                 "attend_regions",
                 pair,
@@ -172,11 +161,6 @@ class PretrainingTask(Task):
                 )
             )
         return tuple(views)
-
-    @property
-    def _encodes_jointly(self) -> bool:
-        config = self.config
-        return config.masked_pair_share > 0 and (config.uses_language or config.uses_regions)
 
     # ---- host half
 
@@ -210,6 +194,28 @@ class PretrainingTask(Task):
                     f"{share:g} of {total:g}); raise it, or set task.mixture.{name} to 0"
                 )
         return {name: size for name, size in sizes.items() if size}
+
+    def initial_values(self, serve: Callable[[str, Stream], Arrays]) -> dict[str, np.ndarray]:
+        """Projections to where images and captions of the untrained network correlate most."""
+        count = self.config.correlated_start
+        if not (count and self.config.weights.contrastive):
+            return {}
+        records = self.encoder.read_pairs()[:count]
+        images = serve("pool_images", self.encoder.image_stream(records))
+        texts = serve("pool_texts", self.encoder.caption_stream(records))
+        owners = np.repeat(np.arange(len(records)), [len(r.captions) for r in records])
+        owners = owners[texts["index"]]
+        is_usable = np.isin(owners, images["index"])
+        rows = np.searchsorted(images["index"], owners[is_usable])
+        image, text = correlated_projections(
+            images["rows"][rows], texts["rows"][is_usable], self.config.projection_size
+        )
+        return {
+            "image_projection.w_0": image.weight,
+            "image_projection.b_0": image.bias,
+            "text_projection.w_0": text.weight,
+            "text_projection.b_0": text.bias,
+        }
 
     def evaluation_stream(self, split: str, batch_size: int) -> Stream:
         """The pairs of a split."""
@@ -261,143 +267,10 @@ class PretrainingTask(Task):
 
     def loss(self, network: PretrainingNetwork, batch: Tensors) -> dict[str, Tensor]:
         """Every objective that is on, averaged over the streams that carry it."""
-        terms: dict[str, Tensor] = {}
-        if self.config.weights.contrastive:
-            terms["contrastive"] = self._contrastive(network, batch)
-            terms["temperature"] = network.temperature().mean()
-        terms |= self._masked_terms(network, batch)
+        terms = PretrainingObjectives(self.config).terms(network, batch)
         weights = vars(self.config.weights)
         total = [weights[name] * term for name, term in terms.items() if name in weights]
         return {"loss": paddle.add_n(total) if len(total) > 1 else total[0], **terms}
-
-    def _contrastive(self, network: PretrainingNetwork, batch: Tensors) -> Tensor:
-        """Both sides encoded alone; the other pairs of the batch, of all ranks, are negatives."""
-        captions = {item.name: batch[f"caption_{item.name}"].flatten(0, 1) for item in TEXT_INPUTS}
-        image = gather_rows(network.embed_images(batch))
-        text = gather_rows(network.embed_texts(captions))
-        group, wording = gather_ids(batch["group"]), gather_ids(batch["caption_group"])
-        caption_group = paddle.ones_like(wording) * group.unsqueeze(1)
-        # An image shares its duplicate id with the captions worded like its own first one.
-        sums = contrastive_logsumexp(
-            image,
-            text,
-            network.temperature(),
-            group,
-            caption_group.flatten(),
-            wording[:, 0],
-            wording.flatten(),
-        )
-        return losses.symmetric_contrastive(*sums)
-
-    def _masked_terms(self, network: PretrainingNetwork, batch: Tensors) -> dict[str, Tensor]:
-        """Language and region terms over all streams: outputs are collected, heads run once."""
-        config = self.config
-        words: list[tuple[Tensor, ...]] = []
-        regions: list[tuple[Tensor, ...]] = []
-        if self._encodes_jointly:
-            pairs = _first(batch, config.masked_pair_share)
-            self._encode_masked(network, pairs, "", words, regions, has_text=True, has_image=True)
-        if config.uses_language and "texts_hidden_text_input_ids" in batch:
-            self._encode_masked(
-                network, batch, "texts_", words, regions, has_text=True, has_image=False
-            )
-        if config.uses_regions and "images_region_features" in batch:
-            self._encode_masked(
-                network, batch, "images_", words, regions, has_text=False, has_image=True
-            )
-        terms: dict[str, Tensor] = {}
-        if words:
-            terms |= self._language_terms(network, words)
-        if regions:
-            terms |= self._region_terms(network, regions)
-        return terms
-
-    def _encode_masked(
-        self,
-        network: PretrainingNetwork,
-        batch: Tensors,
-        prefix: str,
-        words: list[tuple[Tensor, ...]],
-        regions: list[tuple[Tensor, ...]],
-        *,
-        has_text: bool,
-        has_image: bool,
-    ) -> None:
-        """Encode one stream with its words and regions hidden; collect what is to be predicted."""
-        inputs: dict[str, Tensor] = {}
-        if has_image:
-            inputs |= take(batch, image_inputs(), prefix)
-            original = inputs["region_features"]
-            if self.config.uses_regions:
-                inputs["region_features"] = hide_rows(
-                    original, batch[f"{prefix}hidden_regions"], inputs["region_mask"]
-                )
-        if has_text:
-            hidden_text = f"{prefix}hidden_text_"
-            inputs |= {
-                name: batch[hidden_text + name]
-                for name in ("input_ids", "position_ids", "text_order")
-            }
-            inputs["text_mask"] = batch[f"{hidden_text}mask"]
-        encoding = network.transformer(**inputs)
-        if has_text and self.config.uses_language:
-            names = ("positions", "labels", "weights", "seq2seq")
-            positions, labels, weights, seq2seq = (batch[hidden_text + name] for name in names)
-            rows = gather_positions(encoding.text, positions)
-            words.append((rows, labels.flatten(), weights.flatten(), seq2seq.flatten()))
-        if has_image and self.config.uses_regions:
-            positions = batch[f"{prefix}region_positions"]
-            regions.append(
-                (
-                    gather_positions(encoding.regions, positions),
-                    gather_positions(original, positions),
-                    flatten_labels(batch[f"{prefix}region_labels"], positions),
-                    batch[f"{prefix}region_weights"].flatten(),
-                )
-            )
-
-    def _language_terms(
-        self, network: PretrainingNetwork, words: Sequence[tuple[Tensor, ...]]
-    ) -> dict[str, Tensor]:
-        rows, labels, weights, seq2seq = (
-            concat_rows(column) for column in zip(*words, strict=True)
-        )
-        logits = network.language_head(rows)
-        terms = {}
-        if self.config.weights.masked_language:
-            terms["masked_language"] = losses.token_cross_entropy(
-                logits, labels, weights * (1.0 - seq2seq)
-            )
-        if self.config.weights.seq2seq_language:
-            terms["seq2seq_language"] = losses.token_cross_entropy(
-                logits, labels, weights * seq2seq
-            )
-        return terms
-
-    def _region_terms(
-        self, network: PretrainingNetwork, regions: Sequence[tuple[Tensor, ...]]
-    ) -> dict[str, Tensor]:
-        rows, targets, labels, weights = (
-            concat_rows(column) for column in zip(*regions, strict=True)
-        )
-        terms = {}
-        if self.config.weights.region_regression:
-            predicted = network.regression_head(rows)
-            terms["region_regression"] = losses.region_regression(predicted, targets, weights)
-        if self.config.weights.region_classification:
-            logits = network.classification_head(rows)
-            terms["region_classification"] = losses.region_classification(logits, labels, weights)
-        return terms
-
-
-def _first(batch: Tensors, share: float) -> dict[str, Tensor]:
-    """The first rows of every field of the pairs: the share that is encoded jointly."""
-    if share == 1.0:
-        return dict(batch)
-    size = paddle.shape(batch["region_features"])[0]
-    count = paddle.ceil(size.astype("float32") * share).astype("int64")
-    pairs = {item.name for item in (*image_inputs(), *image_targets(True), *text_targets())}
-    return {name: value[:count] if name in pairs else value for name, value in batch.items()}
 
 
 def _copy(batch: Tensors, *names: str) -> dict[str, Tensor]:

@@ -9,27 +9,24 @@ from __future__ import annotations
 import logging
 import zlib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
 from unimo_paddle.data.fields import Field, Sample, collate
 from unimo_paddle.data.image_files import read_image
-from unimo_paddle.data.images import ImageConfig, encode_image, encode_regions
+from unimo_paddle.data.images import encode_image, encode_regions
 from unimo_paddle.data.loader import Stream
 from unimo_paddle.data.masking import (
-    RegionMaskingConfig,
-    TextMaskingConfig,
     fragment,
     mask_blocks,
     mask_regions,
     mask_spans,
 )
-from unimo_paddle.data.scenes import SceneConfig, ensure_scenes
+from unimo_paddle.data.scenes import ensure_scenes
 from unimo_paddle.data.sources import PairRecord, read_images, read_pairs, read_texts
-from unimo_paddle.data.text import Tokenizer, TokenizerConfig, build_tokenizer, split_at_words
+from unimo_paddle.data.text import Tokenizer, build_tokenizer, split_at_words
 from unimo_paddle.data.visual_words import VisualWords
 from unimo_paddle.errors import BadSample, UserError
 from unimo_paddle.models import ModelConfig
@@ -44,44 +41,13 @@ from unimo_paddle.tasks.pretraining_fields import (
     prefixed,
     text_targets,
 )
+from unimo_paddle.tasks.pretraining_settings import ObjectiveWeights, PretrainingDataConfig
 
 logger = logging.getLogger(__name__)
 
 VOCABULARY_DIR = "vocabulary"
 VISUAL_WORDS_NAME = "visual_words.npz"
 NUM_FIT_IMAGES = 500  # images whose patches define the visual words
-
-
-@dataclass(frozen=True)
-class PretrainingDataConfig:
-    """Where the three streams come from and how they are encoded."""
-
-    source: str = "scenes"  # the built-in data, or files
-    scenes_dir: str = "runs/data/scenes"  # folder of the built-in data, generated on first use
-    scenes: SceneConfig = field(default_factory=SceneConfig)  # what the built-in data holds
-    pairs: str | None = None  # JSON lines of images with captions to train on (files)
-    texts: tuple[str, ...] = ()  # plain text files, a paragraph or sentence a line (files)
-    images: str | None = None  # folder of images without captions; none uses those of the pairs
-    splits: dict[str, str] = field(
-        default_factory=dict
-    )  # name of a split: JSON lines to evaluate on (files)
-    tokenizer: TokenizerConfig = field(default_factory=TokenizerConfig)
-    image: ImageConfig = field(default_factory=ImageConfig)
-    text_masking: TextMaskingConfig = field(default_factory=TextMaskingConfig)
-    region_masking: RegionMaskingConfig = field(default_factory=RegionMaskingConfig)
-    captions_per_image: int = 1  # captions of an image that a step contrasts with the images
-    max_text_length: int = 128  # tokens, [CLS] and [SEP] included; longer captions are cut
-    num_visual_words: int = 512  # classes of patches, by k-means
-
-    def __post_init__(self) -> None:
-        if self.source not in ("scenes", "files"):
-            raise UserError(f"task.data.source is {self.source!r}; choose scenes or files")
-        if self.source == "files" and not self.pairs:
-            raise UserError("task.data.source is files but task.data.pairs names no file; give one")
-        lows = {"captions_per_image": 1, "max_text_length": 8, "num_visual_words": 2}
-        for name, low in lows.items():
-            if getattr(self, name) < low:
-                raise UserError(f"task.data.{name} is {getattr(self, name)}; give at least {low}")
 
 
 class PretrainingEncoder:
@@ -93,7 +59,7 @@ class PretrainingEncoder:
         model: ModelConfig,
         assets_dir: Path,
         *,
-        weights: Any,
+        weights: ObjectiveWeights,
         uses_regions: bool,
         uses_language: bool,
     ) -> None:

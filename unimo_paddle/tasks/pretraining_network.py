@@ -18,7 +18,7 @@ from unimo_paddle.models import (
     Temperature,
     UnifiedTransformer,
 )
-from unimo_paddle.models.rows import hide_rows
+from unimo_paddle.models.rows import NUM_PLACES, hide_rows, pool_places, pool_rows
 from unimo_paddle.tasks.base import Tensors
 from unimo_paddle.tasks.pretraining_fields import TEXT_INPUTS, image_inputs
 
@@ -36,7 +36,8 @@ class PretrainingNetwork(nn.Layer):
         self.pooling = config.pooling
         if weights.contrastive:
             size = config.projection_size
-            self.image_projection = ProjectionHead(model, "image_projection", size)
+            rows = 1 + NUM_PLACES**2 if config.pooling == "places" else 1
+            self.image_projection = ProjectionHead(model, "image_projection", size, num_rows=rows)
             self.text_projection = ProjectionHead(model, "text_projection", size)
             self.temperature = Temperature(config.temperature, minimum=config.min_temperature)
         if config.uses_language:
@@ -48,21 +49,27 @@ class PretrainingNetwork(nn.Layer):
 
     def embed_images(self, batch: Tensors) -> Tensor:
         """Unit image features [B, projection_size] of images encoded alone."""
-        inputs = take(batch, image_inputs())
-        encoding = self.transformer(**inputs)
-        return self.image_projection(self._pool(encoding.regions, inputs["region_mask"]))
+        return self.image_projection(self.pool_images(batch))
 
     def embed_texts(self, batch: Tensors) -> Tensor:
         """Unit text features [B, projection_size] of texts encoded alone."""
-        inputs = take(batch, TEXT_INPUTS)
-        encoding = self.transformer(**inputs)
-        return self.text_projection(self._pool(encoding.text, inputs["text_mask"]))
+        return self.text_projection(self.pool_texts(batch))
 
-    def _pool(self, hidden: Tensor, mask: Tensor) -> Tensor:
+    def pool_images(self, batch: Tensors) -> Tensor:
+        """What ``embed_images`` projects: [B, D], or [B, 10 * D] around places."""
+        inputs = take(batch, image_inputs())
+        rows = self.transformer(**inputs).regions
         if self.pooling == "first":
-            return hidden[:, 0]
-        mask = mask.unsqueeze(-1)
-        return (hidden * mask).sum(axis=1) / mask.sum(axis=1)
+            return rows[:, 0]
+        if self.pooling == "mean":
+            return pool_rows(rows, inputs["region_mask"])
+        return pool_places(rows, inputs["region_boxes"], inputs["region_mask"])
+
+    def pool_texts(self, batch: Tensors) -> Tensor:
+        """What ``embed_texts`` projects: [B, D]."""
+        inputs = take(batch, TEXT_INPUTS)
+        rows = self.transformer(**inputs).text
+        return rows[:, 0] if self.pooling == "first" else pool_rows(rows, inputs["text_mask"])
 
     def fill_regions(self, batch: Tensors) -> Tensor:
         """Features [B, R, F] that the network expects of each region of a pair, some hidden."""

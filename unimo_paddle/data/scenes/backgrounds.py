@@ -14,7 +14,7 @@ def draw_background(kind: str, size: int, rng: np.random.Generator) -> np.ndarra
     The tint is independent of the kind, so that a kind is known by its texture, not its colour.
     """
     hue = float(rng.uniform(0, 360))
-    tint = to_bgr(hue, rng.uniform(0.06, 0.3), rng.uniform(0.5, 0.92))
+    tint = to_bgr(hue, rng.uniform(0.04, 0.2), rng.uniform(0.58, 0.92))
     relief = _RELIEFS[kind](size, rng)
     relief += 0.05 * noise((size, size), 4, rng)
     return (tint * (1 + relief[..., None])).astype(np.float32)

@@ -59,15 +59,15 @@ def _scatter_clutter(canvas: np.ndarray, rng: np.random.Generator) -> None:
     They are far smaller or paler than any object, but they weigh in a colour histogram.
     """
     size = len(canvas)
-    for _ in range(rng.integers(1, 4)):
+    for _ in range(rng.integers(1, 3)):
         colour = _clutter_colour(rng)
         x, y, radius = np.array([*rng.uniform(0, 1, 2), rng.uniform(0.14, 0.26)]) * (size // 4)
         spot = np.zeros((size // 4, size // 4), np.float32)
         cv2.circle(spot, (int(x), int(y)), int(radius), 1.0, -1)
         spot = cv2.resize(cv2.GaussianBlur(spot, (0, 0), radius / 3), (size, size))
-        _blend(canvas, colour, spot * float(rng.uniform(0.25, 0.45)))
+        _blend(canvas, colour, spot * float(rng.uniform(0.15, 0.3)))
     ground = np.array(cv2.mean(canvas)[:3])
-    for _ in range(rng.integers(8, 20)):
+    for _ in range(rng.integers(3, 8)):
         colour = 0.8 * _clutter_colour(rng) + 0.2 * ground
         x, y = rng.uniform(0, 1, 2) * size
         length, turn = rng.uniform(0.008, 0.03) * size, rng.uniform(0, np.pi)
@@ -159,10 +159,10 @@ def _light(canvas: np.ndarray, light: float, rng: np.random.Generator) -> None:
     size = len(canvas)
     axis = np.linspace(-1, 1, size, dtype=np.float32)
     slope = np.cos(light) * axis[None, :] + np.sin(light) * axis[:, None]
-    field = 1 + rng.uniform(0.04, 0.14) * slope
-    field -= 0.09 * (axis[None, :] ** 2 + axis[:, None] ** 2)
-    field *= rng.uniform(0.84, 1.08)
-    warmth = rng.uniform(-0.05, 0.05)
+    field = 1 + rng.uniform(0.03, 0.1) * slope
+    field -= 0.06 * (axis[None, :] ** 2 + axis[:, None] ** 2)
+    field *= rng.uniform(0.9, 1.06)
+    warmth = rng.uniform(-0.03, 0.03)
     canvas *= field[..., None] * np.array([1 - warmth, 1, 1 + warmth], np.float32)
 
 

@@ -175,7 +175,7 @@ def _sample_objects(rng: np.random.Generator, novel: bool) -> tuple[SceneObject,
 def _sample_combinations(
     rng: np.random.Generator, num_objects: int, novel: bool
 ) -> list[tuple[str, str]]:
-    """Draw different (colour, shape) combinations from a palette of two to four colours.
+    """Draw different (colour, shape) combinations from a palette of two or three colours.
 
     Few colours a scene make many scenes share their colours, so that colours alone tell little.
     """
@@ -186,7 +186,7 @@ def _sample_combinations(
         chosen.append(held_out[rng.integers(len(held_out))])
     colours = [colour for colour, _ in chosen]
     others = [colour for colour in COLOURS if colour not in colours]
-    palette_size = int(rng.choice([2, 3, 4], p=[0.35, 0.4, 0.25]))
+    palette_size = int(rng.choice([2, 3], p=[0.7, 0.3]))
     palette = colours + list(rng.permutation(others))[: palette_size - len(colours)]
     pool = [pair for pair in seen if pair[0] in palette]
     if novel:

@@ -150,7 +150,7 @@ def _list(meaning: Meaning, rng: np.random.Generator) -> str:
         if mention.place:
             words.insert(0 if places_first else 1, locate(mention.place, rng))
         parts.append(" ".join(words))
-    if len(parts) == 2 and rng.random() < 0.3:
+    if len(parts) == 1 or (len(parts) == 2 and rng.random() < 0.3):
         return ", ".join(parts)
     return f"{', '.join(parts[:-1])} and {parts[-1]}"
 
