@@ -131,6 +131,9 @@ class TestPretraining:
         ({"mixture": Mixture(texts=-1.0)}, "task.mixture.texts"),
         ({"masked_pair_share": 1.5}, "task.masked_pair_share"),
         ({"pooling": "max"}, "task.pooling"),
+        ({"correlated_start": -1}, "task.correlated_start"),
+        ({"temperature": 2.0}, "task.temperature"),
+        ({"min_temperature": 0.0}, "task.min_temperature"),
     ],
 )
 def test_wrong_settings_are_named(change, message) -> None:

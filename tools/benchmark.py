@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
 import importlib
 import json
 import os
@@ -10,13 +9,13 @@ from pathlib import Path
 
 import unimo_paddle  # noqa: F401  first of ours: it sets the threads before Paddle is imported
 from unimo_paddle import benchmarks
-from unimo_paddle.errors import report_user_errors
+from unimo_paddle.errors import ToolParser, report_user_errors
 
 
 @report_user_errors
 def main() -> None:
     """Measure, print one table, and write it as JSON where asked."""
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = ToolParser(description=__doc__)
     parser.add_argument("name", choices=("contrastive", "beam"), help="what to measure")
     parser.add_argument("--rounds", type=int, default=10, help="measured rounds of each pair")
     parser.add_argument("--output", type=Path, help="JSON file to write the figures to")

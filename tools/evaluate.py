@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import argparse
 from pathlib import Path
 
 from unimo_paddle.config import load_evaluator
-from unimo_paddle.errors import report_user_errors
+from unimo_paddle.errors import ToolParser, report_user_errors
 from unimo_paddle.evaluation import format_table, write_report
 from unimo_paddle.logger import configure_logging
 
@@ -14,7 +13,7 @@ from unimo_paddle.logger import configure_logging
 @report_user_errors
 def main() -> None:
     """Print the split's table and write it as JSON into the run's folder."""
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = ToolParser(description=__doc__)
     parser.add_argument("--run", type=Path, required=True, help="folder that train.py wrote")
     parser.add_argument("--split", required=True, help="test, test_novel, or one of the run file")
     parser.add_argument("--step", type=int, help="a kept checkpoint; the newest by default")

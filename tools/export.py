@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import argparse
 from pathlib import Path
 
 from unimo_paddle.config import load_evaluator, load_run
-from unimo_paddle.errors import report_user_errors
+from unimo_paddle.errors import ToolParser, report_user_errors
 from unimo_paddle.export import export_bundle
 from unimo_paddle.logger import configure_logging
 from unimo_paddle.tasks.bundle import BundleSettings
@@ -15,7 +14,7 @@ from unimo_paddle.tasks.bundle import BundleSettings
 @report_user_errors
 def main() -> None:
     """Write the bundle and print its folder."""
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = ToolParser(description=__doc__)
     parser.add_argument("--run", type=Path, required=True, help="folder that train.py wrote")
     parser.add_argument("--bundle", type=Path, help="where to write; RUN/bundle by default")
     parser.add_argument("--step", type=int, help="a kept checkpoint; the newest by default")

@@ -10,16 +10,14 @@ from pathlib import Path
 
 import numpy as np
 
-from unimo_paddle.errors import report_user_errors
+from unimo_paddle.errors import ToolParser, report_user_errors
 from unimo_paddle.predictor import Predictor
 
 
 @report_user_errors
 def main() -> None:
     """Print, for every text, the images from the most to the least similar."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = ToolParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--bundle", type=Path, required=True, help="folder that export.py wrote")
     parser.add_argument("--images", type=Path, nargs="+", required=True, help="image files")
     parser.add_argument("--texts", nargs="+", required=True, help="texts to look for")

@@ -15,7 +15,6 @@ from collections.abc import Sequence
 import paddle
 from paddle import Tensor, _C_ops
 from paddle.distributed import ReduceOp, fleet
-from paddle.distributed.fleet.utils import log_util
 
 RING = 0
 _SUM = int(ReduceOp.SUM)
@@ -27,11 +26,10 @@ def start() -> None:
         if not paddle.is_compiled_with_cuda():
             paddle.set_device("cpu")
         # Fleet greets with a page about groups and flags that nobody can act on.
-        log_util.set_log_level("WARNING")
         with contextlib.redirect_stderr(io.StringIO()), warnings.catch_warnings():
             warnings.simplefilter("ignore")
             # In this order: fleet creates its ring in dynamic mode only.
-            fleet.init(is_collective=True)
+            fleet.init(is_collective=True, log_level="WARNING")
         # Initial values are set through an interface that PIR only warns of.
         warnings.filterwarnings("ignore", message="Tensor do not have 'place' interface")
         paddle.enable_static()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import functools
 import sys
 from collections.abc import Callable
@@ -26,6 +27,14 @@ class BadSample(Exception):
         super().__init__(f"{where}: {reason}")
         self.where = where
         self.reason = reason
+
+
+class ToolParser(argparse.ArgumentParser):
+    """Options of a tool, whose misuse is a ``UserError`` like any other mistake."""
+
+    def error(self, message: str) -> None:
+        """Raise instead of printing the usage and ending the process."""
+        raise UserError(f"{message}; {self.prog} --help explains the options")
 
 
 def report_user_errors(main: Callable[[], None]) -> Callable[[], None]:

@@ -260,13 +260,13 @@ def initial_values() -> dict:
 
 
 def test_weights_start_as_a_normal_cut_at_two_deviations(initial_values: dict):
-    special = ("layer_norm", "match_fc", "log_inverse")
+    special = ("layer_norm", "match_fc", "log_inverse", "region_regression")
     weights = {
         name: value
         for name, value in initial_values.items()
         if value.ndim == 2 and not name.startswith(special) and value.size >= 1000
     }
-    assert len(weights) >= 14
+    assert len(weights) >= 13
     for name, value in weights.items():
         # A normal cut at two deviations keeps 0.88 of its deviation.
         assert 0.016 < value.std() < 0.0192, name
@@ -279,6 +279,10 @@ def test_biases_start_at_zero_and_scales_at_one(initial_values: dict):
     assert len(vectors) >= 20
     for name, value in vectors.items():
         np.testing.assert_array_equal(value, float(name.endswith("_scale")), err_msg=name)
+
+
+def test_region_regression_starts_with_one_guess_for_all(initial_values: dict):
+    np.testing.assert_array_equal(initial_values["region_regression_fc.w_0"], 0.0)
 
 
 def test_the_bias_of_the_language_norm_starts_at_one(initial_values: dict):

@@ -132,15 +132,20 @@ class LanguageHead(nn.Layer):
 
 
 class RegionRegressionHead(nn.Layer):
-    """The original feature of a masked region, by a linear layer."""
+    """The original feature of a masked region, by a linear layer.
+
+    Its weights start at zero, so that it begins with one guess for all regions and not with noise
+    that takes hundreds of updates to unlearn.
+    """
 
     def __init__(self, config: ModelConfig) -> None:
         super().__init__()
-        self.output = linear(
-            "region_regression_fc",
+        name = "region_regression_fc"
+        self.output = Dense(
             config.hidden_size,
             config.region_feature_size,
-            config.initializer_range,
+            weight_attr=named_constant(f"{name}.w_0", 0.0),
+            bias_attr=named_constant(f"{name}.b_0", 0.0),
         )
 
     def forward(self, hidden: paddle.Tensor) -> paddle.Tensor:

@@ -7,6 +7,7 @@ classification), bidirectional and sequence-to-sequence language modelling, whic
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -37,6 +38,8 @@ from unimo_paddle.tasks.pretraining_settings import (
     ObjectiveWeights,
     PretrainingDataConfig,
 )
+
+logger = logging.getLogger(__name__)
 
 
 @TaskConfig.register_subclass("pretraining")
@@ -69,6 +72,14 @@ class PretrainingConfig(TaskConfig):
         if not 0 <= self.masked_pair_share <= 1:
             raise UserError(
                 f"task.masked_pair_share is {self.masked_pair_share}; give a share from 0 to 1"
+            )
+        for name, low in (("projection_size", 1), ("correlated_start", 0)):
+            if getattr(self, name) < low:
+                raise UserError(f"task.{name} is {getattr(self, name)}; give at least {low}")
+        if not 0 < self.min_temperature <= self.temperature <= 1:
+            raise UserError(
+                f"task.temperature is {self.temperature}; give a number from "
+                f"task.min_temperature {self.min_temperature} (above 0) to 1"
             )
         if self.pooling not in ("first", "mean", "places"):
             raise UserError(f"task.pooling is {self.pooling!r}; choose first, mean or places")
@@ -201,6 +212,7 @@ class PretrainingTask(Task):
         if not (count and self.config.weights.contrastive):
             return {}
         records = self.encoder.read_pairs()[:count]
+        logger.info("correlating images and captions of %d pairs for the start", len(records))
         images = serve("pool_images", self.encoder.image_stream(records))
         texts = serve("pool_texts", self.encoder.caption_stream(records))
         owners = np.repeat(np.arange(len(records)), [len(r.captions) for r in records])
