@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from unimo_paddle.errors import BadSample, UserError, report_user_errors
+from unimo_paddle.errors import BadSample, ToolParser, UserError, report_user_errors
 
 
 def main_raising(error: BaseException | None):
@@ -30,6 +30,18 @@ def test_tool_ends_with_one_line(
         main_raising(error)()
     assert ended.value.code == code
     assert capsys.readouterr().err == line
+
+
+@pytest.mark.parametrize(
+    ("argv", "expected"),
+    [([], "the following arguments are required: --run"), (["--run", "x", "--rnu"], "--rnu")],
+)
+def test_misused_options_are_one_line(argv: list[str], expected: str) -> None:
+    parser = ToolParser(prog="evaluate.py")
+    parser.add_argument("--run", required=True)
+    with pytest.raises(UserError, match=expected) as raised:
+        parser.parse_args(argv)
+    assert "\n" not in str(raised.value) and "evaluate.py --help" in str(raised.value)
 
 
 def test_other_errors_pass_through() -> None:
