@@ -26,7 +26,7 @@ logger = logging.getLogger(__name__)
 
 MANIFEST = "scenes.json"
 # Raised whenever the same config would write other files than before.
-VERSION = 1
+VERSION = 2
 # What a stream of random numbers is for: (seed, purpose, index) seeds one scene, whatever else is
 # made beside it, so that a longer training split begins with the shorter one.
 _PURPOSES = {"train": 0, "test": 1, "test_novel": 2, "texts": 3, "images_only": 4}
