@@ -272,3 +272,53 @@ def test_refused_resume_leaves_the_settings_of_the_run(
     with pytest.raises(UserError, match="the checkpoint is of another model"):
         build(other, folder, resume=True)
     assert (folder / "config.yaml").read_bytes() == (trained_run / "config.yaml").read_bytes()
+
+
+# ---- the start of a new run
+
+
+def newest(run: Path) -> Path:
+    return latest_checkpoint(run / "checkpoints")
+
+
+def test_new_run_takes_the_weights_of_a_checkpoint(
+    trained_run: Path, write_short_run, tmp_path: Path
+) -> None:
+    changes = {"train.start_from": str(newest(trained_run)), "seed": 9}
+    trainer = build(write_short_run(changes), tmp_path / "run")
+    expected = final_arrays(trained_run)
+    assert trainer.step == 0
+    for name in trainer.program.parameter_names:
+        np.testing.assert_array_equal(trainer.runner.value(name), expected[name])
+    moments = [name for name in trainer.runner.state([trainer.program]) if "moment1" in name]
+    assert moments and not any(trainer.runner.value(name).any() for name in moments)
+
+
+def test_parameters_that_a_checkpoint_lacks_start_anew_and_are_named(
+    trained_run: Path, write_short_run, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    changes = {
+        "train.start_from": str(newest(trained_run)),
+        "model.num_layers": 2,
+        "model.location_frequencies": 0,
+    }
+    with caplog.at_level("INFO", "unimo_paddle"):
+        trainer = build(write_short_run(changes), tmp_path / "run")
+    assert "encoder_layer_1_ffn_fc_0.w_0" in caplog.text
+    assert trainer.runner.value("encoder_layer_1_ffn_fc_0.w_0").any()
+
+
+@pytest.mark.parametrize(
+    ("changes", "expected"),
+    [
+        ({"model.hidden_size": 8}, "train.start_from: the checkpoint is of another model"),
+        ({"train.start_from": "nowhere"}, "no checkpoint nowhere"),
+    ],
+)
+def test_checkpoint_that_does_not_fit_is_told(
+    trained_run: Path, write_short_run, tmp_path: Path, changes: dict[str, Any], expected: str
+) -> None:
+    start = {"train.start_from": str(newest(trained_run))}
+    with pytest.raises(UserError, match=expected) as raised:
+        build(write_short_run(start | changes), tmp_path / "run")
+    assert "\n" not in str(raised.value)

@@ -42,6 +42,7 @@ CONFIG_NAME = "config.yaml"
 class TrainerConfig:
     """How long, how large, how often."""
 
+    start_from: str | None = None  # folder of a checkpoint whose weights a new run starts with
     max_steps: int = 1000  # updates of the whole run
     batch_size: int = 112  # samples of one pass of a process, all streams together
     gradient_accumulation: int = 1  # passes whose gradients are averaged for one update
@@ -55,7 +56,7 @@ class TrainerConfig:
         lows = {"num_workers": 0, "evaluation_interval": 0}
         for name, value in vars(self).items():
             low = lows.get(name, 1)
-            if value < low:
+            if name != "start_from" and value < low:
                 raise UserError(f"train.{name} is {value}; give at least {low}")
 
 
@@ -138,9 +139,30 @@ class Trainer:
             )
 
     def initialise(self) -> None:
-        """Let those parameters start from the data that the task wants to."""
+        """Begin a new run: from the data where the task wants to, from a checkpoint where named."""
         values = self.task.initial_values(self.evaluator.serve)
         self.runner.restore(self.program, values)
+        if self.config.start_from is not None:
+            self._start_from(Path(self.config.start_from))
+
+    def _start_from(self, path: Path) -> None:
+        """Take the weights, not the moments, that a checkpoint shares with this network by name."""
+        arrays = load_checkpoint(path).arrays
+        shared = [name for name in self.program.parameter_names if name in arrays]
+        absent = [name for name in self.program.parameter_names if name not in arrays]
+        if not shared:
+            raise UserError(
+                f"train.start_from {path} holds no parameter of this network, which has "
+                f"{absent[0]} and others; name a checkpoint of the same kind of model"
+            )
+        shapes = self.runner.shapes(self.program)
+        mismatch = describe_mismatch({name: shapes[name] for name in shared}, arrays)
+        if mismatch:
+            raise UserError(f"train.start_from: {mismatch}")
+        self.runner.restore(self.program, {name: arrays[name] for name in shared})
+        logger.info("%d parameters start from %s", len(shared), path)
+        if absent:
+            logger.info("%d start anew, for it lacks them: %s", len(absent), ", ".join(absent))
 
     # ---- the loop
 
