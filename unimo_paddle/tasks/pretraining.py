@@ -144,8 +144,16 @@ class PretrainingTask(Task):
         views = []
         if self.config.weights.contrastive and self.config.correlated_start:
             views += [
-                Service("pool_images", self.image_inputs, lambda n, b: {"rows": n.pool_images(b)}),
-                Service("pool_texts", TEXT_INPUTS, lambda n, b: {"rows": n.pool_texts(b)}),
+                Service(
+                    "pool_images",
+                    self.image_inputs,
+                    lambda network, batch: {"rows": network.pool_images(batch)},
+                ),
+                Service(
+                    "pool_texts",
+                    TEXT_INPUTS,
+                    lambda network, batch: {"rows": network.pool_texts(batch)},
+                ),
             ]
         if self.config.data.image.kind != "patches" or not self.config.encodes_jointly:
             return tuple(views)
