@@ -112,6 +112,34 @@ def test_region_classes_may_be_labels_or_distributions():
 @pytest.mark.parametrize(
     "loss",
     [
+        lambda x, rows, total: losses.token_cross_entropy(
+            x, paddle.to_tensor(LABELS[rows]), paddle.to_tensor(WEIGHTS[rows]), total=total
+        ),
+        lambda x, rows, total: losses.distribution_cross_entropy(
+            x, paddle.ones_like(x) / 5, paddle.to_tensor(WEIGHTS[rows]), total=total
+        ),
+        lambda x, rows, total: losses.region_regression(
+            x, paddle.ones_like(x), paddle.to_tensor(WEIGHTS[rows]), total=total
+        ),
+        lambda x, rows, total: losses.region_classification(
+            x, paddle.to_tensor(LABELS[rows]), paddle.to_tensor(WEIGHTS[rows]), total=total
+        ),
+    ],
+    ids=["words", "distributions", "region features", "region classes"],
+)
+def test_shares_of_slices_add_up_to_the_mean_of_the_whole(loss):
+    logits, total = normal(3, 5), paddle.to_tensor(float(WEIGHTS.sum()))
+    whole = float(loss(learnable(logits), slice(0, 3), None))
+    shares = [
+        float(loss(learnable(logits[rows]), rows, total)) for rows in (slice(0, 1), slice(1, 3))
+    ]
+    assert sum(shares) == pytest.approx(whole, rel=1e-6)
+    assert min(shares) > 0
+
+
+@pytest.mark.parametrize(
+    "loss",
+    [
         lambda x: losses.token_cross_entropy(x, paddle.zeros([3], "int64"), paddle.zeros([3])),
         lambda x: losses.distribution_cross_entropy(x, paddle.ones([3, 5]) / 5, paddle.zeros([3])),
         lambda x: losses.binary_cross_entropy(x, paddle.ones([3, 5]), paddle.zeros([3])),

@@ -57,26 +57,15 @@ def make_task(config: PretrainingConfig, folder: Path) -> PretrainingTask:
     return task
 
 
-def train(task: PretrainingTask, *, num_updates: int, accumulation: int = 1) -> list[dict]:
+def train(task: PretrainingTask, *, num_updates: int) -> list[dict]:
     streams = task.training_streams(BATCH_SIZE)
     loader = Loader(streams, seed=0)
     fields = [item for stream in streams for item in stream.fields]
     optimizer = build_optimizer(OptimizerConfig(learning_rate=3e-3, warmup_ratio=0.0), num_updates)
-    step, update = build_training(task, fields, optimizer, seed=0, accumulation=accumulation)
+    program = build_training(task, fields, optimizer, seed=0)
     runner = Runner()
-    runner.start(step)
-    if update is not None:
-        runner.start(update)
-        runner.start(step)
-    outputs = []
-    for index in range(num_updates):
-        batch = loader.batch(index)
-        for _ in range(accumulation):
-            values = runner.run(step, batch)
-        if update is not None:
-            values |= runner.run(update, {})
-        outputs.append(values)
-    return outputs
+    runner.start(program)
+    return [runner.run(program, loader.batch(index)) for index in range(num_updates)]
 
 
 @pytest.mark.usefixtures("static_graph")
@@ -132,6 +121,11 @@ class TestPretraining:
         ({"masked_pair_share": 1.5}, "task.masked_pair_share"),
         ({"pooling": "max"}, "task.pooling"),
         ({"correlated_start": -1}, "task.correlated_start"),
+        ({"contrastive_chunk_size": -1}, "task.contrastive_chunk_size is -1; give at least 0"),
+        (
+            {"contrastive_chunk_size": 8, "weights": ObjectiveWeights(contrastive=0.0)},
+            "task.contrastive_chunk_size is 8 but task.weights.contrastive is 0; set",
+        ),
         ({"temperature": 2.0}, "task.temperature"),
         ({"min_temperature": 0.0}, "task.min_temperature"),
     ],

@@ -31,6 +31,12 @@ STOP = 10
 KILL_SEED = 7
 LONGEST_DELAY = 0.3  # seconds from the first checkpoint to the kill, a part of what is left to do
 LONGEST_WAIT = 300.0  # seconds for the first checkpoint of a process; far beyond what it needs
+# Every form of an update, with dropout.
+FORMS: dict[str, dict[str, Any]] = {
+    "plain": {},
+    "accumulating": {"train.gradient_accumulation": 2},
+    "in_chunks": {"train.gradient_accumulation": 2, "task.contrastive_chunk_size": 2},
+}
 
 pytestmark = pytest.mark.usefixtures("static_graph")
 
@@ -77,16 +83,11 @@ def assert_equal_to_the_bit(actual: dict[str, np.ndarray], expected: dict[str, n
 
 @pytest.fixture(scope="module")
 def ran_through(write_short_run, tmp_path_factory: pytest.TempPathFactory):
-    """The final arrays of a run that never stopped, by passes of an update; run once."""
+    """The final arrays of a run that never stopped, by form of its updates; run once."""
 
     @functools.cache
-    def run(accumulation: int) -> dict[str, np.ndarray]:
-        run_file = write_short_run(
-            {
-                "train.gradient_accumulation": accumulation,
-                "train.checkpoint_interval": NUM_STEPS,
-            }
-        )
+    def run(form: str) -> dict[str, np.ndarray]:
+        run_file = write_short_run(FORMS[form] | {"train.checkpoint_interval": NUM_STEPS})
         folder = tmp_path_factory.mktemp("through")
         build(run_file, folder).train()
         return final_arrays(folder)
@@ -94,26 +95,31 @@ def ran_through(write_short_run, tmp_path_factory: pytest.TempPathFactory):
     return run
 
 
-@pytest.mark.parametrize("accumulation", [1, 2])
+@pytest.mark.parametrize("form", FORMS)
 @pytest.mark.parametrize("num_workers", [0, 2])
 def test_stopped_and_resumed_run_equals_the_one_that_ran_through(
-    write_short_run, ran_through, tmp_path: Path, num_workers: int, accumulation: int
+    write_short_run, ran_through, tmp_path: Path, num_workers: int, form: str
 ) -> None:
-    run_file = write_short_run(
-        {"train.num_workers": num_workers, "train.gradient_accumulation": accumulation}
-    )
+    run_file = write_short_run(FORMS[form] | {"train.num_workers": num_workers})
     stopped = build(run_file, tmp_path)
     stopped.config = replace(stopped.config, max_steps=STOP)  # the schedule stays that of the run
     stopped.train()
     resumed = build(run_file, tmp_path, resume=True)
     assert resumed.step == STOP
     resumed.train()
-    assert_equal_to_the_bit(final_arrays(tmp_path), ran_through(accumulation))
+    assert_equal_to_the_bit(final_arrays(tmp_path), ran_through(form))
+
+
+def test_run_of_whole_batches_goes_on_in_chunks(write_short_run, tmp_path: Path) -> None:
+    build(write_short_run({"train.max_steps": 2}), tmp_path).train()
+    changes = FORMS["in_chunks"] | {"train.max_steps": 3}
+    build(write_short_run(changes), tmp_path, resume=True).train()
+    assert latest_checkpoint(tmp_path / "checkpoints").name == "step-3"
 
 
 def test_what_is_compared_holds_moments_and_dropout(ran_through, write_short_run) -> None:
     moments = {"word_embedding_moment1_0", "word_embedding_moment2_0"}
-    assert {"word_embedding", *moments} <= set(ran_through(1))
+    assert {"word_embedding", *moments} <= set(ran_through("plain"))
     assert settings.load(RunConfig, write_short_run()).model.hidden_dropout > 0
 
 
@@ -227,7 +233,7 @@ def test_update_of_two_equal_passes_equals_that_of_one(write_short_run, tmp_path
             trainer.loader = Repeated(trainer.loader)
         trainer.train()
         arrays = final_arrays(folder)
-        finals.append({name: arrays[name] for name in trainer.program.parameter_names})
+        finals.append({name: arrays[name] for name in trainer.update.parameter_names})
     # Halves and their sums are exact, so the mean of two equal gradients is that gradient.
     assert_equal_to_the_bit(finals[1], finals[0])
 
@@ -288,9 +294,9 @@ def test_new_run_takes_the_weights_of_a_checkpoint(
     trainer = build(write_short_run(changes), tmp_path / "run")
     expected = final_arrays(trained_run)
     assert trainer.step == 0
-    for name in trainer.program.parameter_names:
+    for name in trainer.update.parameter_names:
         np.testing.assert_array_equal(trainer.runner.value(name), expected[name])
-    moments = [name for name in trainer.runner.state([trainer.program]) if "moment1" in name]
+    moments = [name for name in trainer.runner.state(trainer.update.programs) if "moment1" in name]
     assert moments and not any(trainer.runner.value(name).any() for name in moments)
 
 

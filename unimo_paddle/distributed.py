@@ -66,13 +66,17 @@ def gather_rows(rows: Tensor) -> Tensor:
     count = num_ranks()
     if count == 1:
         return rows
-    size = rows.shape[0]
-    own = slice(rank() * size, (rank() + 1) * size)
+    width = rows.shape[1]  # the number of rows is open until the program runs
     return paddle.static.nn.static_pylayer(
         lambda value: _C_ops.all_gather(value, RING, count),
         [rows],
-        lambda gradient: _C_ops.all_reduce(gradient, RING, _SUM)[own],
+        lambda gradient: _own_rows(_C_ops.all_reduce(gradient, RING, _SUM), count, width),
     )
+
+
+def _own_rows(rows: Tensor, count: int, width: int) -> Tensor:
+    """This rank's part [n, F] of the rows of all ranks [ranks * n, F]."""
+    return rows.reshape([count, -1, width])[rank()]
 
 
 def gather_ids(ids: Tensor) -> Tensor:

@@ -1,5 +1,8 @@
 """Losses: tensors in, a scalar out, a mean over what is real and zero where nothing is.
 
+A mean over a batch that is computed slice by slice is a sum of shares: with the ``total`` weight
+of the whole batch, a loss returns the share of the rows that it is given.
+
 The contrastive ones compose the four log-sum-exps of ``ops.contrastive``. Equation numbers refer
 to "UNIMO: Towards Unified-Modal Understanding and Generation via Cross-Modal Contrastive
 Learning" (arXiv 2012.15409).
@@ -14,14 +17,18 @@ from paddle.nn import functional as F
 NOTHING = -1.0e30
 
 
-def weighted_mean(values: paddle.Tensor, weights: paddle.Tensor) -> paddle.Tensor:
+def weighted_mean(
+    values: paddle.Tensor, weights: paddle.Tensor, total: paddle.Tensor | None = None
+) -> paddle.Tensor:
     """Return sum(values * weights) / sum(weights), and zero when no weight is positive.
 
     Args:
         values, weights: the same shape; weights are not negative.
+        total: divides in place of sum(weights), where these are a slice of a batch's rows. Shape
+            [], as all totals here.
     """
     weights = weights.astype(values.dtype)
-    total = weights.sum()
+    total = weights.sum() if total is None else total
     return (values * weights).sum() / (total + (total == 0).astype(values.dtype))
 
 
@@ -31,6 +38,7 @@ def token_cross_entropy(
     weights: paddle.Tensor,
     *,
     label_smoothing: float = 0.0,
+    total: paddle.Tensor | None = None,
 ) -> paddle.Tensor:
     """Return the mean cross entropy of single labels.
 
@@ -41,25 +49,31 @@ def token_cross_entropy(
         logits: [P, V].
         labels: [P] int64, from 0 to V - 1 (where the weight is zero, too).
         weights: [P] float, 1 where a label is real.
+        total: weight of the whole batch, where these are a slice of its rows.
     """
     losses = F.cross_entropy(logits, labels, reduction="none").flatten()
     if label_smoothing:
         label_logits = paddle.take_along_axis(logits, labels.unsqueeze(1), axis=1).flatten()
         losses = losses + label_smoothing * (label_logits - logits.mean(axis=1))
-    return weighted_mean(losses, weights)
+    return weighted_mean(losses, weights, total)
 
 
 def distribution_cross_entropy(
-    logits: paddle.Tensor, distribution: paddle.Tensor, weights: paddle.Tensor
+    logits: paddle.Tensor,
+    distribution: paddle.Tensor,
+    weights: paddle.Tensor,
+    *,
+    total: paddle.Tensor | None = None,
 ) -> paddle.Tensor:
     """Return the mean cross entropy -sum_c p_c log q_c of target distributions.
 
     Args:
         logits, distribution: [P, C]; rows of the distribution sum to one.
         weights: [P] float, 1 where a row is real.
+        total: weight of the whole batch, where these are a slice of its rows.
     """
     losses = F.cross_entropy(logits, distribution, soft_label=True, reduction="none").flatten()
-    return weighted_mean(losses, weights)
+    return weighted_mean(losses, weights, total)
 
 
 def binary_cross_entropy(
@@ -76,32 +90,46 @@ def binary_cross_entropy(
 
 
 def mean_squared_error(
-    predicted: paddle.Tensor, target: paddle.Tensor, weights: paddle.Tensor
+    predicted: paddle.Tensor,
+    target: paddle.Tensor,
+    weights: paddle.Tensor,
+    *,
+    total: paddle.Tensor | None = None,
 ) -> paddle.Tensor:
     """Return the squared error, mean over the last axis and over the real rows.
 
     Args:
         predicted, target: [..., F].
         weights: [...] float, 1 where a row is real.
+        total: weight of the whole batch, where these are a slice of its rows.
     """
     difference = predicted - target
-    return weighted_mean((difference * difference).mean(axis=-1), weights)
+    return weighted_mean((difference * difference).mean(axis=-1), weights, total)
 
 
 def region_regression(
-    predicted: paddle.Tensor, target: paddle.Tensor, mask: paddle.Tensor
+    predicted: paddle.Tensor,
+    target: paddle.Tensor,
+    mask: paddle.Tensor,
+    *,
+    total: paddle.Tensor | None = None,
 ) -> paddle.Tensor:
     """Return the mean squared error of the features of masked regions.
 
     Args:
         predicted, target: [..., F].
         mask: [...] float, 1 where the region was masked.
+        total: of the mask over the whole batch, where these are a slice of its rows.
     """
-    return mean_squared_error(predicted, target, mask)
+    return mean_squared_error(predicted, target, mask, total=total)
 
 
 def region_classification(
-    logits: paddle.Tensor, targets: paddle.Tensor, mask: paddle.Tensor
+    logits: paddle.Tensor,
+    targets: paddle.Tensor,
+    mask: paddle.Tensor,
+    *,
+    total: paddle.Tensor | None = None,
 ) -> paddle.Tensor:
     """Return the mean cross entropy of the classes of masked regions.
 
@@ -109,10 +137,11 @@ def region_classification(
         logits: [P, C].
         targets: [P] int64 classes (visual words), or [P, C] float: the detector's distribution.
         mask: [P] float, 1 where the region was masked.
+        total: of the mask over the whole batch, where these are a slice of its rows.
     """
     if len(targets.shape) == len(logits.shape):
-        return distribution_cross_entropy(logits, targets, mask)
-    return token_cross_entropy(logits, targets, mask)
+        return distribution_cross_entropy(logits, targets, mask, total=total)
+    return token_cross_entropy(logits, targets, mask, total=total)
 
 
 def one_way_contrastive(all_: paddle.Tensor, positive: paddle.Tensor) -> paddle.Tensor:

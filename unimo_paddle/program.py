@@ -7,8 +7,9 @@ share weights through the scope.
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 import paddle
@@ -17,20 +18,31 @@ from paddle import Tensor
 from unimo_paddle import distributed
 from unimo_paddle.data.fields import Field
 from unimo_paddle.optimizer import Optimizer
-from unimo_paddle.tasks.base import Service, Task
+from unimo_paddle.tasks.base import Service, Task, Tensors
 
 ACCUMULATOR_SUFFIX = "_accumulated"
+GRADIENT_SUFFIX = "_gradient"
+
+Compute = Callable[[Any, Tensors], Mapping[str, Tensor]]  # (network, tensors) -> named outputs
 
 
 @dataclass(frozen=True)
 class StaticProgram:
-    """A program with what goes in and what comes out."""
+    """A program with what goes in and what comes out.
+
+    ``trained`` holds the shapes of the parameters that it makes gradients of, sorted by name.
+    """
 
     main: paddle.static.Program
     startup: paddle.static.Program
     feeds: dict[str, Tensor]
     fetches: dict[str, Tensor]
-    parameter_names: tuple[str, ...] = ()
+    trained: dict[str, tuple[int, ...]] = field(default_factory=dict)
+
+    @property
+    def parameter_names(self) -> tuple[str, ...]:
+        """The parameters that it makes gradients of."""
+        return tuple(self.trained)
 
 
 @contextlib.contextmanager
@@ -41,24 +53,21 @@ def _building(seed: int) -> Iterator[tuple[paddle.static.Program, paddle.static.
         yield main, startup
 
 
-def _declare(fields: Sequence[Field]) -> dict[str, Tensor]:
-    """A feed for each field, the batch dimension first and open."""
-    return {
+def _declare(fields: Sequence[Field], scalars: Sequence[str] = ()) -> dict[str, Tensor]:
+    """A feed for each field, the batch dimension first and open, and for each float of shape []."""
+    feeds = {
         item.name: paddle.static.data(
             item.name, [-1, *(-1 if size is None else size for size in item.shape)], item.dtype
         )
         for item in fields
     }
+    return feeds | {name: paddle.static.data(name, [], "float32") for name in scalars}
 
 
 def build_training(
-    task: Task, fields: Sequence[Field], optimizer: Optimizer, *, seed: int, accumulation: int = 1
-) -> tuple[StaticProgram, StaticProgram | None]:
-    """Build the program of a pass and, with accumulation, the one that applies the update.
-
-    With ``accumulation`` 1 one program does both. Otherwise the first adds its gradients to
-    accumulators, and the second, run after every ``accumulation`` passes, updates and clears them.
-    """
+    task: Task, fields: Sequence[Field], optimizer: Optimizer, *, seed: int
+) -> StaticProgram:
+    """Build the one program of an update: the loss, its gradients, the new weights."""
     with _building(seed) as (main, startup):
         network = task.build_network()
         network.train()
@@ -66,25 +75,68 @@ def build_training(
         fetches = dict(task.loss(network, feeds))
         pairs = paddle.static.append_backward(fetches["loss"])
         pairs = distributed.mean_gradients(pairs)
-        names = tuple(parameter.name for parameter, _ in pairs)
-        if accumulation == 1:
-            fetches["gradient_norm"] = optimizer.apply(pairs)
-            return StaticProgram(main, startup, feeds, fetches, names), None
-        shapes = [(p.name, p.shape, str(p.dtype).rpartition(".")[2].lower()) for p, _ in pairs]
+        fetches["gradient_norm"] = optimizer.apply(pairs)
+    return StaticProgram(main, startup, feeds, fetches, _shapes(pairs))
+
+
+def build_pass(
+    task: Task,
+    fields: Sequence[Field],
+    compute: Compute,
+    *,
+    seed: int,
+    share: float,
+    scalars: Sequence[str] = (),
+    by: Sequence[str] = (),
+) -> StaticProgram:
+    """Build a program that adds the gradients of a loss, times ``share``, to the accumulators.
+
+    Args:
+        compute: its outputs hold ``loss``.
+        scalars: names of feeds that are single floats.
+        by: names of fields. The gradients by them are outputs too, their names with a suffix.
+    """
+    with _building(seed) as (main, startup):
+        network = task.build_network()
+        network.train()
+        feeds = _declare(fields, scalars)
+        for name in by:
+            feeds[name].stop_gradient = False
+        fetches = dict(compute(network, feeds))
+        inputs = [feeds[name] for name in by]
+        found = paddle.static.append_backward(fetches["loss"], [*network.parameters(), *inputs])
+        split = len(found) - len(inputs)
+        for name, (_, gradient) in zip(by, found[split:], strict=True):
+            fetches[name + GRADIENT_SUFFIX] = gradient
+        # What this loss does not reach has none; another program of the update does.
+        pairs = [pair for pair in found[:split] if pair[1] is not None]
         for parameter, gradient in pairs:
             total = _accumulator(parameter.name, parameter.shape)
-            paddle.assign(total + gradient / accumulation, total)
-    step = StaticProgram(main, startup, feeds, fetches, names)
+            paddle.assign(total + gradient * share, total)
+    return StaticProgram(main, startup, feeds, fetches, _shapes(pairs))
+
+
+def build_application(
+    passes: Sequence[StaticProgram], optimizer: Optimizer, *, seed: int
+) -> StaticProgram:
+    """Build the program that updates the weights by what all passes added, and clears it.
+
+    The gradients are averaged over the ranks here: once, however many passes there were.
+    """
+    shapes = {name: shape for program in passes for name, shape in program.trained.items()}
     with _building(seed) as (main, startup):
-        pairs = []
-        for name, shape, _ in shapes:
-            # Zeros until the pass is started: random numbers would shift those that it draws.
-            parameter = _zeros(name, shape)
-            pairs.append((parameter, _accumulator(name, shape)))
-        norm = optimizer.apply([(parameter, total * 1.0) for parameter, total in pairs])
-        for _, total in pairs:
+        # Zeros until a pass is started: random numbers would shift those that it draws.
+        totals = {name: _accumulator(name, shape) for name, shape in sorted(shapes.items())}
+        pairs = [(_zeros(name, shapes[name]), total * 1.0) for name, total in totals.items()]
+        norm = optimizer.apply(distributed.mean_gradients(pairs))
+        for total in totals.values():
             paddle.assign(paddle.zeros(total.shape), total)
-    return step, StaticProgram(main, startup, {}, {"gradient_norm": norm}, names)
+    return StaticProgram(main, startup, {}, {"gradient_norm": norm}, _shapes(pairs))
+
+
+def _shapes(pairs: Sequence[tuple[Tensor, Tensor]]) -> dict[str, tuple[int, ...]]:
+    shapes = {parameter.name: tuple(parameter.shape) for parameter, _ in pairs}
+    return dict(sorted(shapes.items()))
 
 
 def _accumulator(name: str, shape: Sequence[int]) -> Tensor:
@@ -95,27 +147,34 @@ def _accumulator(name: str, shape: Sequence[int]) -> Tensor:
 
 def _zeros(name: str, shape: Sequence[int]) -> Tensor:
     zero = paddle.nn.initializer.Constant(0.0)
-    return paddle.create_parameter(shape, "float32", name=name, default_initializer=zero)
+    return paddle.create_parameter(list(shape), "float32", name=name, default_initializer=zero)
+
+
+def build_forward(
+    task: Task,
+    fields: Sequence[Field],
+    compute: Compute,
+    *,
+    seed: int = 0,
+    is_training: bool = False,
+) -> StaticProgram:
+    """Build a program without gradients, and without dropout unless it is one of training."""
+    with _building(seed) as (main, startup):
+        network = task.build_network()
+        network.train() if is_training else network.eval()
+        feeds = _declare(fields)
+        fetches = dict(compute(network, feeds))
+    return StaticProgram(main, startup, feeds, fetches)
 
 
 def build_evaluation(task: Task, fields: Sequence[Field]) -> StaticProgram:
     """Build the forward pass with the losses, without dropout."""
-    with _building(0) as (main, startup):
-        network = task.build_network()
-        network.eval()
-        feeds = _declare(fields)
-        fetches = dict(task.loss(network, feeds))
-    return StaticProgram(main, startup, feeds, fetches)
+    return build_forward(task, fields, task.loss)
 
 
 def build_service(task: Task, service: Service) -> StaticProgram:
     """Build one served function, without dropout and without labels."""
-    with _building(0) as (main, startup):
-        network = task.build_network()
-        network.eval()
-        feeds = _declare(service.inputs)
-        fetches = dict(service.compute(network, feeds))
-    return StaticProgram(main, startup, feeds, fetches)
+    return build_forward(task, service.inputs, service.compute)
 
 
 class Runner:
@@ -138,7 +197,7 @@ class Runner:
         batch: Mapping[str, np.ndarray],
         names: Sequence[str] | None = None,
     ) -> dict[str, np.ndarray]:
-        """Run once and return the named outputs (all when none is named)."""
+        """Run once and return the named outputs (all when ``names`` is None)."""
         names = list(program.fetches) if names is None else list(names)
         with paddle.static.scope_guard(self.scope):
             values = self.executor.run(
@@ -149,13 +208,18 @@ class Runner:
         return dict(zip(names, values, strict=True))
 
     def state(self, programs: Sequence[StaticProgram]) -> dict[str, np.ndarray]:
-        """Copies of all persistable variables: parameters, moments, accumulators."""
-        arrays: dict[str, np.ndarray] = {}
+        """Copies of all parameters and moments; accumulators are zero between updates."""
+        return {
+            name: np.array(value)
+            for program in programs
+            for name, value in self._persistent(program).items()
+        }
+
+    def _persistent(self, program: StaticProgram) -> dict[str, Tensor]:
+        """What a program keeps from update to update, by name: live views."""
         with paddle.static.scope_guard(self.scope):
-            for program in programs:
-                for name, value in program.main.state_dict("all", self.scope).items():
-                    arrays[name] = np.array(value)
-        return arrays
+            state = program.main.state_dict("all", self.scope)
+        return {name: x for name, x in state.items() if not name.endswith(ACCUMULATOR_SUFFIX)}
 
     def value(self, name: str) -> np.ndarray:
         """A copy of one persistable variable."""
@@ -165,12 +229,10 @@ class Runner:
         """Set those of the program's variables that ``arrays`` names."""
         # Not `paddle.pir.core.set_state_dict`: it makes its tensors by `paddle.to_tensor`, which
         # in static graph appends operations instead.
-        for name in program.main.state_dict("all", self.scope):
+        for name in self._persistent(program):
             if name in arrays:
                 self.scope.find_var(name).get_tensor().set(arrays[name], self.place)
 
     def shapes(self, program: StaticProgram) -> dict[str, tuple[int, ...]]:
-        """Shapes of all persistable variables of the program."""
-        with paddle.static.scope_guard(self.scope):
-            state = program.main.state_dict("all", self.scope)
-            return {name: np.asarray(value).shape for name, value in state.items()}
+        """Shapes of all parameters and moments of the program."""
+        return {name: np.asarray(x).shape for name, x in self._persistent(program).items()}

@@ -1,7 +1,7 @@
 """The loop: batches in, updates out, progress told, checkpoints kept, exactly resumable.
 
-A batch is a pure function of (seed, step), and dropout is reseeded from (seed, step, rank) before
-every pass, so weights, moments and the step number are all that a checkpoint needs.
+A batch is a pure function of (seed, step) and so is what an update draws, so weights, moments and
+the step number are all that a checkpoint needs.
 """
 
 from __future__ import annotations
@@ -13,7 +13,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import paddle
 
 from unimo_paddle import distributed
 from unimo_paddle.checkpoint import (
@@ -27,8 +26,9 @@ from unimo_paddle.errors import UserError
 from unimo_paddle.evaluation import EvaluationConfig, Evaluator, format_table
 from unimo_paddle.logger import RunLogger
 from unimo_paddle.optimizer import OptimizerConfig, build_optimizer
-from unimo_paddle.program import Runner, StaticProgram, build_training
+from unimo_paddle.program import Runner
 from unimo_paddle.tasks.base import Task
+from unimo_paddle.updates import build_update
 
 logger = logging.getLogger(__name__)
 
@@ -96,19 +96,19 @@ class Trainer:
         fields = [item for stream in streams for item in stream.fields]
         self.num_samples = sum(stream.batch_size for stream in streams)
         self.optimizer = build_optimizer(optimizer, config.max_steps)
-        self.program, self.update = build_training(
-            task, fields, self.optimizer, seed=seed, accumulation=config.gradient_accumulation
+        self.update = build_update(
+            task,
+            config.batch_size,
+            fields,
+            self.optimizer,
+            seed=seed,
+            num_passes=config.gradient_accumulation,
         )
         self.runner = Runner()
-        for program in self._programs[::-1]:
-            self.runner.start(program)
+        self.update.start(self.runner)
         self.evaluator = Evaluator(task, self.runner, evaluation, seed=seed)
         self.splits = evaluation.splits
         self.step = 0
-
-    @property
-    def _programs(self) -> list[StaticProgram]:
-        return [self.program] + ([self.update] if self.update is not None else [])
 
     # ---- checkpoints
 
@@ -119,7 +119,7 @@ class Trainer:
 
     def restore(self, checkpoint: Checkpoint) -> None:
         """Take weights, moments and position from a checkpoint of the same model."""
-        for program in self._programs:
+        for program in self.update.programs:
             mismatch = describe_mismatch(self.runner.shapes(program), checkpoint.arrays)
             if mismatch:
                 raise UserError(mismatch)
@@ -133,33 +133,34 @@ class Trainer:
             save_checkpoint(
                 self.output_dir / CHECKPOINT_DIR,
                 self.step,
-                self.runner.state(self._programs),
-                {"seed": self.seed, "parameters": list(self.program.parameter_names)},
+                self.runner.state(self.update.programs),
+                {"seed": self.seed, "parameters": list(self.update.parameter_names)},
                 keep=self.config.keep_checkpoints,
             )
 
     def initialise(self) -> None:
         """Begin a new run: from the data where the task wants to, from a checkpoint where named."""
         values = self.task.initial_values(self.evaluator.serve)
-        self.runner.restore(self.program, values)
+        self.runner.restore(self.update.programs[0], values)
         if self.config.start_from is not None:
             self._start_from(Path(self.config.start_from))
 
     def _start_from(self, path: Path) -> None:
         """Take the weights, not the moments, that a checkpoint shares with this network by name."""
         arrays = load_checkpoint(path).arrays
-        shared = [name for name in self.program.parameter_names if name in arrays]
-        absent = [name for name in self.program.parameter_names if name not in arrays]
+        names, program = self.update.parameter_names, self.update.programs[0]
+        shared = [name for name in names if name in arrays]
+        absent = [name for name in names if name not in arrays]
         if not shared:
             raise UserError(
                 f"train.start_from {path} holds no parameter of this network, which has "
                 f"{absent[0]} and others; name a checkpoint of the same kind of model"
             )
-        shapes = self.runner.shapes(self.program)
+        shapes = self.runner.shapes(program)
         mismatch = describe_mismatch({name: shapes[name] for name in shared}, arrays)
         if mismatch:
             raise UserError(f"train.start_from: {mismatch}")
-        self.runner.restore(self.program, {name: arrays[name] for name in shared})
+        self.runner.restore(program, {name: arrays[name] for name in shared})
         logger.info("%d parameters start from %s", len(shared), path)
         if absent:
             logger.info("%d start anew, for it lacks them: %s", len(absent), ", ".join(absent))
@@ -192,15 +193,7 @@ class Trainer:
         return metrics
 
     def _advance(self, batches: Any) -> dict[str, np.ndarray]:
-        """One update: the passes of the accumulation, then the new weights."""
-        passes = self.config.gradient_accumulation
-        for index in range(passes):
-            batch = next(batches)
-            # Dropout depends on the place in the run alone, never on what ran before.
-            paddle.seed(_pass_seed(self.seed, self.step * passes + index, distributed.rank()))
-            values = self.runner.run(self.program, batch)
-        if self.update is not None:
-            values |= self.runner.run(self.update, {})
+        values = self.update.run(self.runner, batches, self.step)
         self.step += 1
         self.optimizer.schedule.step(self.step)
         return values
@@ -230,7 +223,7 @@ class Trainer:
 
     def _evaluate(self, log: RunLogger) -> dict[str, dict[str, float]]:
         """Measure every split; log what it scores, its pictures, and how weights are spread."""
-        for name in self.program.parameter_names:
+        for name in self.update.parameter_names:
             log.histogram(self.step, f"weights/{name}", self.runner.value(name))
         results = {}
         for split in self.splits:
@@ -241,8 +234,3 @@ class Trainer:
             logger.info("step %d, %s", self.step, format_table(split, metrics))
             results[split] = metrics
         return results
-
-
-def _pass_seed(seed: int, position: int, rank: int) -> int:
-    """A seed of its own for every pass of every rank."""
-    return int(np.random.SeedSequence((seed, position, rank)).generate_state(1)[0])

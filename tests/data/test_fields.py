@@ -37,6 +37,12 @@ def test_only_open_axes_are_padded():
     assert batch["region_features"][0].sum() == 2
 
 
+def test_longer_samples_widen_what_came_before():
+    samples = ({"input_ids": np.arange(n) + 5} for n in (1, 3, 2))
+    batch = collate(samples, [IDS], size=3)
+    assert batch["input_ids"].tolist() == [[5, 1, 1], [5, 6, 7], [5, 6, 1]]
+
+
 def test_scalars_become_a_vector():
     assert collate([{"labels": 3}, {"labels": 4}], [LABEL])["labels"].tolist() == [3, 4]
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import threading
 import time
+import weakref
 
 import numpy as np
 import pytest
@@ -261,6 +262,46 @@ def test_workers_are_not_further_ahead_than_asked():
     time.sleep(0.05)
     batches.close()
     assert len(made) <= 7
+
+
+def test_one_large_batch_at_a_time_is_made_ahead(monkeypatch):
+    monkeypatch.setattr("unimo_paddle.data.loader.AHEAD_BYTES", 1)
+    made = []
+
+    def count(record, rng):
+        made.append(record)
+        return encode(record, rng)
+
+    loader = Loader([stream(batch_size=1, encode=count)], seed=0, num_workers=2, prefetch=3)
+    batches = loader.batches(0, 100)
+    for _ in range(3):
+        next(batches)
+        time.sleep(0.05)
+    batches.close()
+    assert len(made) == 4
+
+
+@pytest.mark.parametrize("num_workers", [0, 1])
+def test_a_batch_is_gone_when_its_user_is_done_with_it(num_workers):
+    batches = Loader([stream()], seed=0, num_workers=num_workers).batches(0, 10)
+    array = weakref.ref(next(batches)["record"])
+    assert array() is None
+    batches.close()
+
+
+def test_samples_are_not_kept_while_a_batch_is_made():
+    alive = []
+
+    def watch(record, rng):
+        alive.append(sum(sample() is not None for sample in samples))
+        sample = {"record": np.full(1, record)}
+        samples.append(weakref.ref(sample["record"]))
+        return sample
+
+    samples = []
+    fields = (Field("record", (1,)),)
+    Loader([stream(encode=watch, fields=fields, batch_size=8)], seed=0).batch(0)
+    assert max(alive) <= 1  # the one before
 
 
 def test_empty_ranges_of_steps_give_no_batch():

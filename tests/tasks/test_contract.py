@@ -189,7 +189,7 @@ def test_training_has_a_gradient_for_every_parameter(
     task = evaluators(name).task
     fields = [item for stream in task.training_streams(BATCH_SIZE) for item in stream.fields]
     optimizer = build_optimizer(OptimizerConfig(), 10)
-    program, _ = build_training(task, fields, optimizer, seed=0)
+    program = build_training(task, fields, optimizer, seed=0)
     assert sorted(program.parameter_names) == evaluated_names
 
 

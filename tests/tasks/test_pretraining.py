@@ -11,6 +11,7 @@ import pytest
 from unimo_paddle.config import RunConfig, build_trainer, load_evaluator
 from unimo_paddle.data.loader import Loader
 from unimo_paddle.pictures import TILE
+from unimo_paddle.program import StaticProgram
 from unimo_paddle.settings import load
 from unimo_paddle.trainer import Trainer
 
@@ -28,6 +29,12 @@ def make_trainer(write_run_file, tmp_path: Path):
 
 def with_output(config: RunConfig, folder: Path) -> RunConfig:
     return RunConfig(**{**vars(config), "output_dir": str(folder)})
+
+
+def program_of(trainer: Trainer) -> StaticProgram:
+    """The one program of an update of whole batches."""
+    (program,) = trainer.update.programs
+    return program
 
 
 def test_every_picture_is_drawn(trained_run: Path) -> None:
@@ -61,11 +68,11 @@ def test_a_step_contrasts_several_captions_of_an_image(make_trainer, count: int)
     # Five captions an image: different ones as long as they last.
     for captions in batch["caption_group"]:
         assert len(set(captions.tolist())) == min(count, 5)
-    assert np.isfinite(trainer.runner.run(trainer.program, batch)["loss"]).all()
+    assert np.isfinite(trainer.runner.run(program_of(trainer), batch)["loss"]).all()
 
 
 def contrastive_loss(trainer: Trainer) -> float:
-    values = trainer.runner.run(trainer.program, trainer.loader.batch(0), ["contrastive"])
+    values = trainer.runner.run(program_of(trainer), trainer.loader.batch(0), ["contrastive"])
     return float(values["contrastive"])
 
 
@@ -105,4 +112,4 @@ def test_a_bad_image_is_left_out_of_the_start(write_run_file, scenes_dir, tmp_pa
 def test_loader_and_program_agree_on_every_field(make_trainer) -> None:
     trainer = make_trainer(changes={"task.data.captions_per_image": 2})
     assert isinstance(trainer.loader, Loader)
-    assert set(trainer.program.feeds) == set(trainer.loader.batch(0))
+    assert set(program_of(trainer).feeds) == set(trainer.loader.batch(0))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -30,36 +30,61 @@ class Field:
     pad: float = 0
 
 
-def collate(samples: Sequence[Sample], fields: Sequence[Field], *, multiple_of: int = 1) -> Batch:
+def collate(
+    samples: Iterable[Sample],
+    fields: Sequence[Field],
+    *,
+    multiple_of: int = 1,
+    size: int | None = None,
+) -> Batch:
     """Stack samples into one batch, padding the open axes.
+
+    Each sample is copied as it comes and none is kept: a generator of samples needs no memory
+    beside the batch.
 
     Args:
         samples: at least one sample; keys that no field names are left out.
         fields: what the batch holds.
         multiple_of: padded lengths are rounded up to it and are at least it, so that programs
             meet few shapes and never an empty axis.
+        size: how many samples there are, where they do not tell it themselves.
 
     Returns:
         For each field an array [B, *shape].
     """
-    assert samples, "collate needs at least one sample"
+    size = len(samples) if size is None else size
+    assert size, "collate needs at least one sample"
     assert multiple_of >= 1, f"multiple_of must be at least 1, not {multiple_of}"
-    return {field.name: _stack(samples, field, multiple_of) for field in fields}
+    batch: Batch = {}
+    for number, sample in enumerate(samples):
+        for field in fields:
+            value = _value(sample, field, number)
+            room = _room(field, value.shape, multiple_of)
+            stacked = batch.get(field.name)
+            if stacked is None or np.any(np.less(stacked.shape[1:], room)):
+                stacked = batch[field.name] = _widened(stacked, room, field, size)
+            stacked[(number, *map(slice, value.shape))] = value
+    return {field.name: batch[field.name] for field in fields}
 
 
-def _stack(samples: Sequence[Sample], field: Field, multiple_of: int) -> np.ndarray:
-    values = [_value(sample, field, number) for number, sample in enumerate(samples)]
-    if None not in field.shape:
-        return np.stack(values)
-    longest = np.max([value.shape for value in values], axis=0)
-    shape = [
-        max(-(-int(longest[axis]) // multiple_of), 1) * multiple_of if size is None else size
-        for axis, size in enumerate(field.shape)
-    ]
-    stacked = np.full((len(values), *shape), field.pad, field.dtype)
-    for row, value in zip(stacked, values, strict=True):
-        row[tuple(map(slice, value.shape))] = value
-    return stacked
+def _room(field: Field, shape: Sequence[int], multiple_of: int) -> tuple[int, ...]:
+    """The shape that a value takes in a batch: open axes are rounded up and never empty."""
+    return tuple(
+        max(-(-length // multiple_of), 1) * multiple_of if declared is None else declared
+        for declared, length in zip(field.shape, shape, strict=True)
+    )
+
+
+def _widened(
+    stacked: np.ndarray | None, room: tuple[int, ...], field: Field, size: int
+) -> np.ndarray:
+    """An array with the same rows, padded to hold ``room``; a new one where there is none yet."""
+    if stacked is None:
+        return np.full((size, *room), field.pad, field.dtype)
+    shape = np.maximum(stacked.shape[1:], room)
+    wide = np.full((size, *shape), field.pad, field.dtype)
+    wide[tuple(map(slice, stacked.shape))] = stacked
+    return wide
 
 
 def _value(sample: Sample, field: Field, number: int) -> np.ndarray:

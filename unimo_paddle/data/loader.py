@@ -13,6 +13,7 @@ from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from itertools import islice
 from threading import Lock
 from typing import Any
 
@@ -29,6 +30,8 @@ WINDOW_BATCHES = 64
 TOLERATED_SAMPLES = 10
 # Draws of a replacement before a stream counts as unusable.
 MAX_REPLACEMENTS = 100
+# Bytes that batches made ahead may hold together; one is made ahead however large it is.
+AHEAD_BYTES = 2**30
 
 Encode = Callable[[Any, np.random.Generator], Sample]
 
@@ -77,7 +80,7 @@ class Loader:
         shuffle: False takes records in their order, for ever.
         rank, num_ranks: this process's slice of the global batch. The global order depends on
             the product of ``num_ranks`` and ``batch_size`` only.
-        prefetch: batches ready or in work for each worker.
+        prefetch: batches ready or in work for each worker, fewer where they are large.
         bad_sample_limit: share of the samples seen that may be skipped (at least 10 may).
     """
 
@@ -124,21 +127,21 @@ class Loader:
                 yield self.batch(step)
             return
         executor = ThreadPoolExecutor(self._num_workers, thread_name_prefix="loader")
-        pending = deque()
-        steps = iter(range(start_step, stop_step))
+        futures = (executor.submit(self._make, step) for step in range(start_step, stop_step))
+        pending = deque(islice(futures, 1))
         try:
-            for step in steps:
-                pending.append(executor.submit(self._make, step))
-                if len(pending) >= self._num_workers * self._prefetch:
-                    break
+            num_ahead = self._num_ahead(*(future.result()[0] for future in pending))
             while pending:
-                made = pending.popleft().result()
-                step = next(steps, None)
-                if step is not None:
-                    pending.append(executor.submit(self._make, step))
-                yield self._deliver(*made)
+                pending.extend(islice(futures, num_ahead + 1 - len(pending)))
+                # No name here holds the batch: its memory is free as soon as its user is done.
+                yield self._deliver(*pending.popleft().result())
         finally:
             executor.shutdown(wait=True, cancel_futures=True)
+
+    def _num_ahead(self, *batches: Batch) -> int:
+        """How many batches of this size are made ahead."""
+        size = sum(array.nbytes for batch in batches for array in batch.values())
+        return min(self._num_workers * self._prefetch, max(1, AHEAD_BYTES // max(size, 1)))
 
     @property
     def skipped(self) -> dict[str, Any]:
@@ -160,12 +163,13 @@ class Loader:
         assert step >= 0, f"step {step}"
         batch: Batch = {}
         skips: list[_Skip] = []
-        num_samples = 0
         for feed in self._feeds:
-            samples = feed.samples(step, skips)
             stream = feed.stream
-            batch.update(collate(samples, stream.fields, multiple_of=stream.multiple_of))
-            num_samples += len(samples)
+            samples = feed.samples(step, skips)
+            batch |= collate(
+                samples, stream.fields, multiple_of=stream.multiple_of, size=stream.batch_size
+            )
+        num_samples = sum(feed.stream.batch_size for feed in self._feeds)
         return batch, num_samples, skips
 
     # Counting happens on delivery, in order, so that it does not depend on the workers.
@@ -230,13 +234,11 @@ class _Feed:
         self._orders: dict[int, np.ndarray] = {}
         self._lock = Lock()
 
-    def samples(self, step: int, skips: list[_Skip]) -> list[Sample]:
+    def samples(self, step: int, skips: list[_Skip]) -> Iterator[Sample]:
         """The samples of this rank at a step; bad ones are appended to ``skips``."""
         start = step * self._global_size + self._offset
-        return [
-            self._sample(position, skips)
-            for position in range(start, start + self.stream.batch_size)
-        ]
+        for position in range(start, start + self.stream.batch_size):
+            yield self._sample(position, skips)
 
     def _sample(self, position: int, skips: list[_Skip]) -> Sample:
         stream = self.stream

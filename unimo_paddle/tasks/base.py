@@ -44,6 +44,49 @@ class Service:
     compute: Callable[[Any, Tensors], dict[str, Tensor]]
 
 
+@dataclass(frozen=True)
+class Sliced:
+    """What is computed of a batch slice by slice.
+
+    Args:
+        fields: of the batch, which each slice is fed with.
+        slices: the rows of each; together, in this order, they are all rows that take part.
+        compute: (network, tensors by field name) -> named outputs.
+    """
+
+    fields: tuple[Field, ...]
+    slices: tuple[slice, ...]
+    compute: Callable[[Any, Tensors], dict[str, Tensor]]
+
+
+@dataclass(frozen=True)
+class CachedLoss:
+    """A loss whose batch is never encoded at once, though some terms see all of it.
+
+    Gradient caching, "Scaling Deep Contrastive Learning Batch Size under Memory Limited Setup"
+    (arXiv 2101.06983): all slices are encoded without gradient; the terms of all features together
+    give the gradient of each feature; every slice is encoded again, and <features, gradients> is
+    what it descends.
+
+    Args:
+        encode: slices -> features, first axis as in the batch.
+        features: the fields of these outputs.
+        fields: of the whole batch, which ``combine`` is fed beside the features.
+        combine: (network, features and fields) -> terms, ``loss`` and totals.
+        totals: names of those outputs of ``combine`` that every slice of ``shares`` is fed, of
+            shape []: what must be known of the whole batch, such as how many words are hidden.
+        shares: slices -> their shares of all other terms and of ``loss``. Over all slices they
+            add up to those of the batch.
+    """
+
+    encode: Sliced
+    features: tuple[Field, ...]
+    fields: tuple[Field, ...]
+    combine: Callable[[Any, Tensors], dict[str, Tensor]]
+    totals: tuple[str, ...]
+    shares: tuple[Sliced, ...]
+
+
 class Task(ABC):
     """One problem end to end: a host half in NumPy and a graph half in Paddle."""
 
@@ -73,6 +116,10 @@ class Task(ABC):
     @abstractmethod
     def loss(self, network: Any, batch: Tensors) -> dict[str, Tensor]:
         """Named terms and ``loss``, their weighted sum."""
+
+    def cached_loss(self, batch_size: int) -> CachedLoss | None:
+        """The same loss of a training batch, computed slice by slice; None: all at once."""
+        return None
 
     def initial_values(self, serve: Callable[[str, Stream], Arrays]) -> dict[str, np.ndarray]:
         """Parameters that start from the data, by name; asked once, before the first update.

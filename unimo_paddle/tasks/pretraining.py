@@ -23,7 +23,7 @@ from unimo_paddle.data.loader import Stream
 from unimo_paddle.errors import UserError
 from unimo_paddle.metrics.retrieval import recall_both_ways
 from unimo_paddle.models import ModelConfig
-from unimo_paddle.tasks.base import Arrays, Service, Task, TaskConfig, Tensors
+from unimo_paddle.tasks.base import Arrays, CachedLoss, Service, Task, TaskConfig, Tensors
 from unimo_paddle.tasks.pretraining_data import PretrainingEncoder
 from unimo_paddle.tasks.pretraining_fields import (
     TEXT_INPUTS,
@@ -38,6 +38,7 @@ from unimo_paddle.tasks.pretraining_settings import (
     ObjectiveWeights,
     PretrainingDataConfig,
 )
+from unimo_paddle.tasks.pretraining_slices import slice_loss
 
 logger = logging.getLogger(__name__)
 
@@ -56,6 +57,7 @@ class PretrainingConfig(TaskConfig):
     correlated_start: int = 0  # training pairs whose correlation projections start from; 0 = none
     temperature: float = 0.07  # start of the learnt temperature
     min_temperature: float = 0.01  # its lower bound
+    contrastive_chunk_size: int = 0  # pairs encoded at once, to bound memory; 0 = a whole batch
 
     def __post_init__(self) -> None:
         for name in ("texts", "images", "pairs"):
@@ -73,9 +75,16 @@ class PretrainingConfig(TaskConfig):
             raise UserError(
                 f"task.masked_pair_share is {self.masked_pair_share}; give a share from 0 to 1"
             )
-        for name, low in (("projection_size", 1), ("correlated_start", 0)):
+        lows = {"projection_size": 1, "correlated_start": 0, "contrastive_chunk_size": 0}
+        for name, low in lows.items():
             if getattr(self, name) < low:
                 raise UserError(f"task.{name} is {getattr(self, name)}; give at least {low}")
+        if self.contrastive_chunk_size and not self.weights.contrastive:
+            raise UserError(
+                f"task.contrastive_chunk_size is {self.contrastive_chunk_size} but "
+                "task.weights.contrastive is 0; set the chunk size to 0, and bound memory with "
+                "train.batch_size and train.gradient_accumulation"
+            )
         if not 0 < self.min_temperature <= self.temperature <= 1:
             raise UserError(
                 f"task.temperature is {self.temperature}; give a number from "
@@ -287,10 +296,12 @@ class PretrainingTask(Task):
 
     def loss(self, network: PretrainingNetwork, batch: Tensors) -> dict[str, Tensor]:
         """Every objective that is on, averaged over the streams that carry it."""
-        terms = PretrainingObjectives(self.config).terms(network, batch)
-        weights = vars(self.config.weights)
-        total = [weights[name] * term for name, term in terms.items() if name in weights]
-        return {"loss": paddle.add_n(total) if len(total) > 1 else total[0], **terms}
+        objectives = PretrainingObjectives(self.config)
+        return objectives.with_loss(objectives.terms(network, batch))
+
+    def cached_loss(self, batch_size: int) -> CachedLoss | None:
+        """The same with at most ``contrastive_chunk_size`` pairs encoded at once."""
+        return slice_loss(self.config, self.encoder, self._stream_sizes(batch_size))
 
 
 def _copy(batch: Tensors, *names: str) -> dict[str, Tensor]:

@@ -187,7 +187,7 @@ class PretrainingEncoder:
             streams.append(self._text_stream(sizes["texts"]))
         if "images" in sizes:
             paths = self._read_image_paths()
-            fields = prefixed("images_", self._image_fields())
+            fields = self.masked_fields("images")
             streams.append(
                 Stream("images", paths, self._encode_single_image, fields, sizes["images"])
             )
@@ -206,9 +206,7 @@ class PretrainingEncoder:
         self, records: Sequence[PairRecord], batch_size: int, *, is_training: bool
     ) -> Stream:
         count = self.config.captions_per_image if is_training else 1
-        fields = (*self._image_fields(), GROUP, *caption_inputs(count))
-        if self.uses_language:
-            fields += text_targets()
+        fields = (*self.masked_fields("pairs"), GROUP, *caption_inputs(count))
         ids = self._caption_ids(records)
 
         def encode(record: tuple[PairRecord, list[list[int]]], rng: np.random.Generator) -> Sample:
@@ -234,7 +232,7 @@ class PretrainingEncoder:
             for piece in split_at_words(ids, self.tokenizer.opens_word, self._room)
         ]
         lengths = np.array([len(piece) for piece in pieces])
-        fields = prefixed("texts_", text_targets())
+        fields = self.masked_fields("texts")
         return Stream("texts", pieces, self._encode_single_text, fields, batch_size, lengths)
 
     def image_stream(self, records: Sequence[PairRecord]) -> Stream:
@@ -251,6 +249,14 @@ class PretrainingEncoder:
 
     def _inputs(self) -> tuple[Field, ...]:
         return image_inputs(self.model.region_feature_size)
+
+    def masked_fields(self, stream: str) -> tuple[Field, ...]:
+        """What the objectives on hidden words and regions read of pairs, texts or images."""
+        if stream == "texts":
+            return prefixed("texts_", text_targets())
+        if stream == "images":
+            return prefixed("images_", self._image_fields())
+        return (*self._image_fields(), *(text_targets() if self.uses_language else ()))
 
     def _image_fields(self) -> tuple[Field, ...]:
         return (*self._inputs(), *image_targets(self.uses_regions))

@@ -5,9 +5,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
+import numpy as np
 import paddle
 from paddle import Tensor
 
@@ -33,8 +34,20 @@ if TYPE_CHECKING:
     from unimo_paddle.tasks.pretraining import PretrainingConfig
 
 
+PREFIXES = ("", "texts_", "images_")  # of the fields of pairs, texts and images
+# Of these fields the totals of a batch are sums.
+WORD_WEIGHTS = ("hidden_text_weights", "hidden_text_seq2seq")
+REGION_WEIGHTS = "region_weights"
+WEIGHT_FIELDS = (*WORD_WEIGHTS, REGION_WEIGHTS)
+WORD_TOTALS = ("num_masked_words", "num_seq2seq_words")
+REGION_TOTAL = "num_hidden_regions"
+
+
 class PretrainingObjectives:
-    """Every objective that is on, averaged over the streams that carry it."""
+    """Every objective that is on, averaged over the streams that carry it.
+
+    ``terms`` is the whole; a batch that is encoded slice by slice calls its parts.
+    """
 
     def __init__(self, config: PretrainingConfig) -> None:
         self._config = config
@@ -43,50 +56,79 @@ class PretrainingObjectives:
         """The unweighted terms by name, and the temperature."""
         terms: dict[str, Tensor] = {}
         if self._config.weights.contrastive:
-            terms["contrastive"] = self._contrastive(network, batch)
-            terms["temperature"] = network.temperature().mean()
-        return terms | self._masked_terms(network, batch)
+            features = self.features(network, batch)
+            terms |= self.contrastive_terms(network, {**batch, **features})
+        batch = self._with_joint_pairs(batch)
+        return terms | self.masked_terms(network, batch, totals=_count(batch))
 
-    def _contrastive(self, network: PretrainingNetwork, batch: Tensors) -> Tensor:
-        """Both sides encoded alone; the other pairs of the batch, of all ranks, are negatives."""
-        captions = {item.name: batch[f"caption_{item.name}"].flatten(0, 1) for item in TEXT_INPUTS}
-        image = gather_rows(network.embed_images(batch))
-        text = gather_rows(network.embed_texts(captions))
+    def features(self, network: PretrainingNetwork, batch: Tensors) -> dict[str, Tensor]:
+        """Both sides of the pairs encoded alone: of images [B, D], of their captions [B, K, D]."""
+        captions = {item.name: batch[f"caption_{item.name}"] for item in TEXT_INPUTS}
+        count = captions["input_ids"].shape[1]
+        image = network.embed_images(batch)
+        text = network.embed_texts({name: ids.flatten(0, 1) for name, ids in captions.items()})
+        return {"image_features": image, "text_features": text.reshape([-1, count, text.shape[1]])}
+
+    def contrastive_terms(self, network: PretrainingNetwork, batch: Tensors) -> dict[str, Tensor]:
+        """What features and ids give; the other pairs of the batch, of all ranks, are negatives."""
+        image = gather_rows(batch["image_features"])
+        text = gather_rows(batch["text_features"].flatten(0, 1))
         group, wording = gather_ids(batch["group"]), gather_ids(batch["caption_group"])
         caption_group = paddle.ones_like(wording) * group.unsqueeze(1)
+        temperature = network.temperature()
         # An image shares its duplicate id with the captions worded like its own first one.
         sums = contrastive_logsumexp(
             image,
             text,
-            network.temperature(),
+            temperature,
             group,
             caption_group.flatten(),
             wording[:, 0],
             wording.flatten(),
         )
-        return losses.symmetric_contrastive(*sums)
+        return {
+            "contrastive": losses.symmetric_contrastive(*sums),
+            "temperature": temperature.mean(),
+        }
 
-    def _masked_terms(self, network: PretrainingNetwork, batch: Tensors) -> dict[str, Tensor]:
-        """Language and region terms over all streams: outputs are collected, heads run once."""
-        config = self._config
+    def totals(self, batch: Tensors) -> dict[str, Tensor]:
+        """How many words and regions of a whole batch are hidden, by kind."""
+        return _count(self._with_joint_pairs(batch))
+
+    def _with_joint_pairs(self, batch: Tensors) -> dict[str, Tensor]:
+        """The batch without the pairs that are not also encoded jointly, partly hidden."""
+        share = self._config.masked_pair_share
+        if share == 1.0:
+            return dict(batch)
+        joint = {item.name for item in (*image_inputs(), *image_targets(True), *text_targets())}
+        if not share:
+            return {name: value for name, value in batch.items() if name not in joint}
+        size = paddle.shape(batch["group"])[0]
+        # In float32, as ``num_joint_pairs`` counts.
+        count = paddle.ceil(size.astype("float32") * share).astype("int64")
+        return {name: value[:count] if name in joint else value for name, value in batch.items()}
+
+    def masked_terms(
+        self, network: PretrainingNetwork, batch: Tensors, *, totals: Tensors
+    ) -> dict[str, Tensor]:
+        """Language and region terms of the streams in a batch, or of a slice of one of them.
+
+        Outputs are collected and heads run once. All pairs of the batch are encoded jointly.
+
+        Args:
+            totals: of the whole batch; the terms of its slices add up to its own.
+        """
         words: list[tuple[Tensor, ...]] = []
         regions: list[tuple[Tensor, ...]] = []
-        if self._config.encodes_jointly:
-            pairs = _first(batch, config.masked_pair_share)
-            self._encode_masked(network, pairs, "", words, regions, has_text=True, has_image=True)
-        if config.uses_language and "texts_hidden_text_input_ids" in batch:
-            self._encode_masked(
-                network, batch, "texts_", words, regions, has_text=True, has_image=False
-            )
-        if config.uses_regions and "images_region_features" in batch:
-            self._encode_masked(
-                network, batch, "images_", words, regions, has_text=False, has_image=True
-            )
+        for prefix in PREFIXES:
+            hidden = {f"{prefix}hidden_text_input_ids", f"{prefix}hidden_regions"}
+            if hidden & set(batch):
+                self._encode_masked(network, batch, prefix, words, regions)
         terms: dict[str, Tensor] = {}
         if words:
-            terms |= self._language_terms(network, words)
+            terms |= self._language_terms(network, words, totals)
         if regions:
-            terms |= self._region_terms(network, regions)
+            terms |= self._region_terms(network, regions, totals)
         return terms
 
     def _encode_masked(
@@ -96,11 +138,10 @@ class PretrainingObjectives:
         prefix: str,
         words: list[tuple[Tensor, ...]],
         regions: list[tuple[Tensor, ...]],
-        *,
-        has_text: bool,
-        has_image: bool,
     ) -> None:
         """Encode one stream with its words and regions hidden; collect what is to be predicted."""
+        has_text = f"{prefix}hidden_text_input_ids" in batch
+        has_image = f"{prefix}region_features" in batch
         inputs: dict[str, Tensor] = {}
         if has_image:
             inputs |= take(batch, image_inputs(), prefix)
@@ -117,7 +158,7 @@ class PretrainingObjectives:
             }
             inputs["text_mask"] = batch[f"{hidden_text}mask"]
         encoding = network.transformer(**inputs)
-        if has_text and self._config.uses_language:
+        if has_text:
             names = ("positions", "labels", "weights", "seq2seq")
             positions, labels, weights, seq2seq = (batch[hidden_text + name] for name in names)
             rows = gather_positions(encoding.text, positions)
@@ -134,7 +175,7 @@ class PretrainingObjectives:
             )
 
     def _language_terms(
-        self, network: PretrainingNetwork, words: Sequence[tuple[Tensor, ...]]
+        self, network: PretrainingNetwork, words: Sequence[tuple[Tensor, ...]], totals: Tensors
     ) -> dict[str, Tensor]:
         rows, labels, weights, seq2seq = (
             concat_rows(column) for column in zip(*words, strict=True)
@@ -143,35 +184,62 @@ class PretrainingObjectives:
         terms = {}
         if self._config.weights.masked_language:
             terms["masked_language"] = losses.token_cross_entropy(
-                logits, labels, weights * (1.0 - seq2seq)
+                logits, labels, weights * (1.0 - seq2seq), total=totals[WORD_TOTALS[0]]
             )
         if self._config.weights.seq2seq_language:
             terms["seq2seq_language"] = losses.token_cross_entropy(
-                logits, labels, weights * seq2seq
+                logits, labels, weights * seq2seq, total=totals[WORD_TOTALS[1]]
             )
         return terms
 
     def _region_terms(
-        self, network: PretrainingNetwork, regions: Sequence[tuple[Tensor, ...]]
+        self, network: PretrainingNetwork, regions: Sequence[tuple[Tensor, ...]], totals: Tensors
     ) -> dict[str, Tensor]:
         rows, targets, labels, weights = (
             concat_rows(column) for column in zip(*regions, strict=True)
         )
+        total = totals[REGION_TOTAL]
         terms = {}
         if self._config.weights.region_regression:
-            predicted = network.regression_head(rows)
-            terms["region_regression"] = losses.region_regression(predicted, targets, weights)
+            terms["region_regression"] = losses.region_regression(
+                network.regression_head(rows), targets, weights, total=total
+            )
         if self._config.weights.region_classification:
-            logits = network.classification_head(rows)
-            terms["region_classification"] = losses.region_classification(logits, labels, weights)
+            terms["region_classification"] = losses.region_classification(
+                network.classification_head(rows), labels, weights, total=total
+            )
         return terms
 
+    def with_loss(self, terms: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """The terms beside ``loss``, their weighted sum."""
+        weights = vars(self._config.weights)
+        parts = [weights[name] * term for name, term in terms.items() if name in weights]
+        return {"loss": paddle.add_n(parts) if len(parts) > 1 else parts[0], **terms}
 
-def _first(batch: Tensors, share: float) -> dict[str, Tensor]:
-    """The first rows of every field of the pairs: the share that is encoded jointly."""
-    if share == 1.0:
-        return dict(batch)
-    size = paddle.shape(batch["region_features"])[0]
-    count = paddle.ceil(size.astype("float32") * share).astype("int64")
-    pairs = {item.name for item in (*image_inputs(), *image_targets(True), *text_targets())}
-    return {name: value[:count] if name in pairs else value for name, value in batch.items()}
+
+def _count(batch: Tensors) -> dict[str, Tensor]:
+    """The totals of a batch all of whose pairs are encoded jointly."""
+    parts: dict[str, list[Tensor]] = {name: [] for name in total_names(list(batch))}
+    for prefix in PREFIXES:
+        if prefix + WORD_WEIGHTS[0] in batch:
+            weights, seq2seq = (batch[prefix + name] for name in WORD_WEIGHTS)
+            parts[WORD_TOTALS[0]].append((weights * (1.0 - seq2seq)).sum())
+            parts[WORD_TOTALS[1]].append((weights * seq2seq).sum())
+        if prefix + REGION_WEIGHTS in batch:
+            parts[REGION_TOTAL].append(batch[prefix + REGION_WEIGHTS].sum())
+    return {name: paddle.add_n(sums) for name, sums in parts.items()}
+
+
+def total_names(field_names: Sequence[str]) -> tuple[str, ...]:
+    """The totals of a batch with these fields."""
+    names: tuple[str, ...] = ()
+    if any(prefix + WORD_WEIGHTS[0] in field_names for prefix in PREFIXES):
+        names += WORD_TOTALS
+    if any(prefix + REGION_WEIGHTS in field_names for prefix in PREFIXES):
+        names += (REGION_TOTAL,)
+    return names
+
+
+def num_joint_pairs(num_pairs: int, share: float) -> int:
+    """How many of a batch's pairs are also encoded jointly: its first ones."""
+    return int(np.ceil(np.float32(num_pairs) * np.float32(share)))

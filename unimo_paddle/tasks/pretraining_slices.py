@@ -1,0 +1,85 @@
+"""Pre-training with a bound on memory: no stream of a batch is encoded at once.
+
+The contrastive term sees all pairs of a batch, but only their features, which are small (see
+``CachedLoss``). The other terms are means over hidden words and regions: when it is known how many
+a whole batch has, each slice gives its share of them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+from paddle import Tensor
+
+from unimo_paddle.data.fields import Field
+from unimo_paddle.tasks.base import CachedLoss, Sliced, Tensors
+from unimo_paddle.tasks.pretraining_data import PretrainingEncoder
+from unimo_paddle.tasks.pretraining_fields import GROUP, caption_inputs, image_inputs
+from unimo_paddle.tasks.pretraining_objectives import (
+    WEIGHT_FIELDS,
+    PretrainingObjectives,
+    num_joint_pairs,
+    total_names,
+)
+
+if TYPE_CHECKING:
+    from unimo_paddle.tasks.pretraining import PretrainingConfig
+
+
+def slice_loss(
+    config: PretrainingConfig, encoder: PretrainingEncoder, sizes: Mapping[str, int]
+) -> CachedLoss | None:
+    """The loss of a training batch, at most ``contrastive_chunk_size`` pairs at once.
+
+    Pairs that are encoded jointly, texts and images are cut into as many slices as the pairs are,
+    or into single samples where they are fewer.
+
+    Args:
+        sizes: samples of each stream.
+
+    Returns:
+        None where all pairs fit into one slice, or no bound is set.
+    """
+    num_pairs = sizes["pairs"]
+    num_slices = -(-num_pairs // (config.contrastive_chunk_size or num_pairs))
+    if num_slices == 1:
+        return None
+    counts = {**sizes, "pairs": num_joint_pairs(num_pairs, config.masked_pair_share)}
+    if not config.encodes_jointly:
+        del counts["pairs"]
+    masked = {name: encoder.masked_fields(name) for name in counts}
+    fields = [item for stream in masked.values() for item in stream]
+    weights = [item for item in fields if item.name.endswith(WEIGHT_FIELDS)]
+    objectives = PretrainingObjectives(config)
+
+    def combine(network: Any, batch: Tensors) -> dict[str, Tensor]:
+        terms = objectives.with_loss(objectives.contrastive_terms(network, batch))
+        return terms | objectives.totals(batch)
+
+    def share(network: Any, batch: Tensors) -> dict[str, Tensor]:
+        return objectives.with_loss(objectives.masked_terms(network, batch, totals=batch))
+
+    count, size = encoder.config.captions_per_image, config.projection_size
+    *captions, caption_group = caption_inputs(count)
+    inputs = (*image_inputs(encoder.model.region_feature_size), *captions)
+    return CachedLoss(
+        encode=Sliced(inputs, cut(num_pairs, num_slices), objectives.features),
+        features=(
+            Field("image_features", (size,), "float32"),
+            Field("text_features", (count, size), "float32"),
+        ),
+        fields=(GROUP, caption_group, *weights),
+        combine=combine,
+        totals=total_names([item.name for item in weights]),
+        shares=tuple(
+            Sliced(masked[name], cut(number, min(number, num_slices)), share)
+            for name, number in counts.items()
+        ),
+    )
+
+
+def cut(size: int, num_slices: int) -> tuple[slice, ...]:
+    """``size`` rows in slices whose sizes differ by one at most."""
+    ends = [size * (i + 1) // num_slices for i in range(num_slices)]
+    return tuple(slice(start, end) for start, end in zip([0, *ends], ends, strict=False))

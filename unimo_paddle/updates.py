@@ -1,0 +1,204 @@
+"""Updates: from batches to new weights, in one of three forms with one interface.
+
+- plain: one program does it all;
+- accumulating: passes add their gradients to accumulators, and one program applies them;
+- cached: a pass encodes its batch slice by slice (``tasks.base.CachedLoss``), in several programs
+  that add to the same accumulators. Between them only features and their gradients are kept.
+
+Dropout is reseeded before everything that draws, from its place in the run alone, never from what
+ran before. So a resumed run draws what the run would have drawn, and a slice is encoded twice with
+the same masks.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from typing import Any, Protocol
+
+import numpy as np
+import paddle
+from paddle import Tensor
+
+from unimo_paddle import distributed
+from unimo_paddle.data.fields import Batch, Field
+from unimo_paddle.optimizer import Optimizer
+from unimo_paddle.program import (
+    GRADIENT_SUFFIX,
+    Runner,
+    StaticProgram,
+    build_application,
+    build_forward,
+    build_pass,
+    build_training,
+)
+from unimo_paddle.tasks.base import Arrays, CachedLoss, Task, Tensors
+
+Place = tuple[int, int, int]  # seed of the run, number of the pass in it, rank
+
+
+class Pass(Protocol):
+    """What is done with one batch. ``programs[0]`` holds every parameter of the network."""
+
+    programs: tuple[StaticProgram, ...]
+
+    def run(self, runner: Runner, batch: Batch, place: Place) -> dict[str, np.ndarray]:
+        """Learn from the batch; return the named terms of its loss."""
+
+
+class Update:
+    """One update of the weights.
+
+    Args:
+        pass_: what is done with each batch.
+        application: applies and clears what the passes added up; None where a pass does it.
+        num_passes: batches of an update.
+        seed: of the run.
+    """
+
+    def __init__(
+        self, pass_: Pass, application: StaticProgram | None, *, num_passes: int, seed: int
+    ) -> None:
+        self.num_passes = num_passes
+        self._pass = pass_
+        self._application = application
+        self._seed = seed
+        self._rank = distributed.rank()
+
+    @property
+    def programs(self) -> tuple[StaticProgram, ...]:
+        """The programs that hold everything a checkpoint keeps, between them."""
+        applications = () if self._application is None else (self._application,)
+        return (self._pass.programs[0], *applications)
+
+    @property
+    def parameter_names(self) -> tuple[str, ...]:
+        """All parameters that are trained."""
+        return self.programs[-1].parameter_names
+
+    def start(self, runner: Runner) -> None:
+        """Give all variables their initial values, which depend on the seed alone."""
+        for program in self.programs[::-1]:
+            paddle.seed(self._seed)
+            runner.start(program)
+
+    def run(self, runner: Runner, batches: Iterator[Batch], step: int) -> dict[str, np.ndarray]:
+        """Take the batches of an update and change the weights; return what is logged.
+
+        Args:
+            step: updates before this one.
+        """
+        for index in range(self.num_passes):
+            place = (self._seed, step * self.num_passes + index, self._rank)
+            # No name holds the batch: while the next one is made this one must be gone.
+            values = self._pass.run(runner, next(batches), place)
+        if self._application is not None:
+            values |= runner.run(self._application, {})
+        return values
+
+
+def build_update(
+    task: Task,
+    batch_size: int,
+    fields: Sequence[Field],
+    optimizer: Optimizer,
+    *,
+    seed: int,
+    num_passes: int,
+) -> Update:
+    """Build the form of update that the task and the number of passes ask for.
+
+    Args:
+        batch_size: samples of the batches, of all streams.
+        fields: of the batches.
+    """
+    cached = task.cached_loss(batch_size)
+    share = 1.0 / num_passes
+    if cached is not None:
+        pass_ = CachedPass(task, cached, seed=seed, share=share)
+    elif num_passes == 1:
+        whole = WholePass(build_training(task, fields, optimizer, seed=seed))
+        return Update(whole, None, num_passes=1, seed=seed)
+    else:
+        pass_ = WholePass(build_pass(task, fields, task.loss, seed=seed, share=share))
+    application = build_application(pass_.programs, optimizer, seed=seed)
+    return Update(pass_, application, num_passes=num_passes, seed=seed)
+
+
+class WholePass:
+    """A batch in one run of one program."""
+
+    def __init__(self, program: StaticProgram) -> None:
+        self.programs = (program,)
+
+    def run(self, runner: Runner, batch: Batch, place: Place) -> dict[str, np.ndarray]:
+        """See ``Pass``."""
+        _seed_dropout(*place)
+        return runner.run(self.programs[0], batch)
+
+
+class CachedPass:
+    """A batch encoded slice by slice, its features twice (see ``CachedLoss``).
+
+    All ranks run the same programs equally often, for their batches have equal sizes; of these
+    programs only ``combine`` holds collectives.
+    """
+
+    def __init__(self, task: Task, cached: CachedLoss, *, seed: int, share: float) -> None:
+        self._cached = cached
+        encode, names = cached.encode, [item.name for item in cached.features]
+        gradients = [replace(item, name=item.name + GRADIENT_SUFFIX) for item in cached.features]
+
+        def descend(network: Any, tensors: Tensors) -> dict[str, Tensor]:
+            """The features, and a loss with the gradient of the terms that see all of them."""
+            features = encode.compute(network, tensors)
+            products = [(features[x] * tensors[x + GRADIENT_SUFFIX]).sum() for x in names]
+            return {"loss": paddle.add_n(products), **features}
+
+        build = functools.partial(build_pass, task, seed=seed, share=share)
+        self.encode = build_forward(
+            task, encode.fields, encode.compute, seed=seed, is_training=True
+        )
+        self.combine = build((*cached.features, *cached.fields), cached.combine, by=names)
+        self.descend = build((*encode.fields, *gradients), descend)
+        self.shares = tuple(
+            build(item.fields, item.compute, scalars=cached.totals) for item in cached.shares
+        )
+        self.programs = (self.combine, self.descend, *self.shares)
+
+    def run(self, runner: Runner, batch: Batch, place: Place) -> dict[str, np.ndarray]:
+        """See ``Pass``."""
+        encode, shares = self._cached.encode, self._cached.shares
+        features = self._features(runner, batch, place)
+        values = runner.run(self.combine, {**batch, **features})
+        gradients = {x + GRADIENT_SUFFIX: values.pop(x + GRADIENT_SUFFIX) for x in features}
+        totals = {name: values.pop(name) for name in self._cached.totals}
+        for index, rows in enumerate(encode.slices):
+            _seed_dropout(*place, 0, index)
+            runner.run(self.descend, _cut({**batch, **gradients}, self.descend, rows), names=[])
+        for number, (share, program) in enumerate(zip(shares, self.shares, strict=True), 1):
+            for index, rows in enumerate(share.slices):
+                _seed_dropout(*place, number, index)
+                terms = runner.run(program, _cut(batch, program, rows) | totals)
+                for name, term in terms.items():
+                    values[name] = values.get(name, 0.0) + term
+        return values
+
+    def _features(self, runner: Runner, batch: Batch, place: Place) -> dict[str, np.ndarray]:
+        """All slices encoded without gradient, with the masks that ``descend`` will draw."""
+        parts = []
+        for index, rows in enumerate(self._cached.encode.slices):
+            _seed_dropout(*place, 0, index)
+            parts.append(runner.run(self.encode, _cut(batch, self.encode, rows)))
+        return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
+
+
+def _cut(arrays: Arrays, program: StaticProgram, rows: slice) -> dict[str, np.ndarray]:
+    """Views of these rows of what the program is fed, as far as the arrays hold it."""
+    return {name: arrays[name][rows] for name in program.feeds if name in arrays}
+
+
+def _seed_dropout(*place: int) -> None:
+    """Seed what a program draws by its place in the run."""
+    paddle.seed(int(np.random.SeedSequence(place).generate_state(1)[0]))
