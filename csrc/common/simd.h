@@ -1,7 +1,17 @@
-// Portable short vectors and the exponential that all CPU kernels share.
+// Short vectors as wide as the instruction set that a file is compiled for, and the exponential
+// that all CPU kernels share.
+//
+// The same kernels are compiled several times, each for another instruction set. Everything here
+// is static: an inline function with external linkage, compiled for AVX-512 in one file, could be
+// the copy that the linker keeps for a processor without it.
 
 #pragma once
 
+#if defined(__AVX512F__)
+#include <immintrin.h>
+#endif
+
+#include <cstddef>
 #include <cstdint>
 #include <cstring>
 #include <limits>
@@ -10,49 +20,124 @@ namespace unimo {
 
 constexpr float kInfinity = std::numeric_limits<float>::infinity();
 
-// Eight floats, as the compiler's vector extension: one AVX2 register, two SSE or NEON ones.
+// Floats in a register, as the compiler's vector extension.
+#if defined(__AVX512F__)
+constexpr int kLanes = 16;
+#elif defined(__AVX2__)
 constexpr int kLanes = 8;
+#else
+constexpr int kLanes = 4;
+#endif
 using Vector = float __attribute__((vector_size(kLanes * sizeof(float))));
 using BitVector = std::uint32_t __attribute__((vector_size(kLanes * sizeof(std::uint32_t))));
 using DoubleVector = double __attribute__((vector_size(kLanes * sizeof(double))));
 
-inline Vector load(const float* source) {
+static inline Vector load(const float* source) {
   Vector value;
   std::memcpy(&value, source, sizeof(value));
   return value;
 }
 
-inline void store(float* target, Vector value) { std::memcpy(target, &value, sizeof(value)); }
+static inline void store(float* target, Vector value) {
+  std::memcpy(target, &value, sizeof(value));
+}
 
-inline Vector broadcast(float value) {
+static inline Vector broadcast(float value) {
+#if defined(__AVX512F__)
+  return _mm512_set1_ps(value);
+#elif defined(__AVX2__)
   return Vector{value, value, value, value, value, value, value, value};
+#else
+  return Vector{value, value, value, value};
+#endif
 }
 
-inline DoubleVector widen(Vector value) { return __builtin_convertvector(value, DoubleVector); }
+// `count` numbers from memory (none below 1, all from kLanes on), the other lanes zero.
+static inline Vector load_some(const float* source, std::int64_t count) {
+  if (count >= kLanes) return load(source);
+#if defined(__AVX512F__)
+  const int mask = count > 0 ? (1 << count) - 1 : 0;
+  return _mm512_maskz_loadu_ps(static_cast<__mmask16>(mask), source);
+#endif
+  Vector value = {};
+  if (count > 0)
+    std::memcpy(&value, source, static_cast<std::size_t>(count) % kLanes * sizeof(float));
+  return value;
+}
 
-// The lanes' sum in a fixed order.
+static inline DoubleVector widen(Vector value) {
+  return __builtin_convertvector(value, DoubleVector);
+}
+
+// The larger of two; b where either is NaN.
+static inline Vector max(Vector a, Vector b) {
+#if defined(__AVX512F__)
+  return _mm512_max_ps(a, b);
+#else
+  return a > b ? a : b;
+#endif
+}
+
+// The lanes' sum in a fixed order: halves, then halves of halves.
 template <typename Lanes>
-inline auto sum_lanes(Lanes value) {
-  return ((value[0] + value[1]) + (value[2] + value[3])) +
-         ((value[4] + value[5]) + (value[6] + value[7]));
+static inline auto sum_lanes(Lanes value) {
+#if defined(__AVX512F__)
+  if constexpr (sizeof(value) == sizeof(Vector)) return _mm512_reduce_add_ps(value);
+#endif
+  for (int width = kLanes / 2; width > 0; width /= 2) {
+    for (int lane = 0; lane < width; ++lane) value[lane] += value[lane + width];
+  }
+  return value[0];
 }
 
-inline float max_lanes(Vector value) {
+static inline float max_lanes(Vector value) {
+#if defined(__AVX512F__)
+  return _mm512_reduce_max_ps(value);
+#else
   float largest = value[0];
   for (int lane = 1; lane < kLanes; ++lane) {
     largest = value[lane] > largest ? value[lane] : largest;
   }
   return largest;
+#endif
 }
 
-// exp(x) for x up to 88, to 2 ulp; exactly 0 below -87 (so exp(-inf) = 0); NaN stays NaN.
+// a0 b0 a1 b1 ...: of the first halves of two vectors, and of the second ones.
+static inline Vector interleave_low(Vector a, Vector b) {
+#if defined(__AVX512F__)
+  return __builtin_shufflevector(a, b, 0, 16, 1, 17, 2, 18, 3, 19, 4, 20, 5, 21, 6, 22, 7, 23);
+#elif defined(__AVX2__)
+  return __builtin_shufflevector(a, b, 0, 8, 1, 9, 2, 10, 3, 11);
+#else
+  return __builtin_shufflevector(a, b, 0, 4, 1, 5);
+#endif
+}
+
+static inline Vector interleave_high(Vector a, Vector b) {
+#if defined(__AVX512F__)
+  return __builtin_shufflevector(a, b, 8, 24, 9, 25, 10, 26, 11, 27, 12, 28, 13, 29, 14, 30, 15,
+                                 31);
+#elif defined(__AVX2__)
+  return __builtin_shufflevector(a, b, 4, 12, 5, 13, 6, 14, 7, 15);
+#else
+  return __builtin_shufflevector(a, b, 2, 6, 3, 7);
+#endif
+}
+
+// exp(x) for x up to 88, to 2 ulp; exactly 0 where the result would be no normal number, and so
+// for -inf; NaN stays NaN.
 //
-// x = n ln 2 + r with |r| <= ln 2 / 2; exp(r) is a polynomial of degree 7 (Cephes), 2^n goes into
-// the exponent bits. Adding and subtracting 1.5 * 2^23 rounds to the nearest integer and leaves n
-// in the low bits, so a NaN is never converted to an integer.
-inline Vector fast_exp(Vector x) {
+// x = n ln 2 + r with |r| <= ln 2 / 2; exp(r) is a polynomial of degree 7 (Cephes). Adding and
+// subtracting 1.5 * 2^23 rounds to the nearest integer and leaves n in the low bits, so a NaN is
+// never converted to an integer.
+static inline Vector fast_exp(Vector x) {
+#if defined(__AVX512F__)
+  // The hardware scales by 2^n with underflow to 0, and needs no bound but one on -inf.
+  const Vector clamped = max(broadcast(-106.0f), x);
+#else
   const Vector smallest = broadcast(-87.0f);
   const Vector clamped = x < smallest ? smallest : x;
+#endif
   const Vector shifted = clamped * 1.44269504088896341f + 12582912.0f;
   const Vector n = shifted - 12582912.0f;
   const Vector r = (clamped - n * 0.693359375f) + n * 2.12194440e-4f;
@@ -62,12 +147,16 @@ inline Vector fast_exp(Vector x) {
   p = p * r + 1.6666665459e-1f;
   p = p * r + 5.0000001201e-1f;
   p = p * (r * r) + (r + 1.0f);
+#if defined(__AVX512F__)
+  return _mm512_scalef_ps(p, n);
+#else
   BitVector bits;
   std::memcpy(&bits, &shifted, sizeof(bits));
   bits = (bits + 127u) << 23;
   Vector scale;
   std::memcpy(&scale, &bits, sizeof(scale));
   return x < smallest ? broadcast(0.0f) : p * scale;
+#endif
 }
 
 }  // namespace unimo

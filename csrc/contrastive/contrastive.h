@@ -25,9 +25,10 @@
 //
 //     d r = G c / t,   d c = G^T r / t,   d t = -(1 / t) sum_ij G_ij s_ij.
 //
-// Cost: forward 2 N M D operations, backward 6 N M D (s is recomputed once for both gradients) on a
-// CPU; the CUDA form recomputes it once per direction: forward 4, backward 8. Memory beyond inputs
-// and outputs: O(N + M) plus one block of scores and of packed features a thread.
+// Cost: forward 2 N M D operations, backward 6 N M D (s is recomputed once for both gradients; on a
+// CPU only where it was not kept).
+// Memory beyond inputs and outputs, on a CPU: O(N + M), at most 32 MB of kept scores, and for each
+// thread one tile of scores and the packed features of a block.
 //
 // Numbers: float32; sums of exponentials and d t in double. Every sum has a fixed order, so results
 // are equal to the bit for any number of threads. NaN in gives NaN out.
@@ -67,26 +68,63 @@ struct ContrastiveGradients {
   float* temperature;  // [1]
 };
 
+// The CPU form takes the kernel of the best instruction set of the processor where none is named:
+// see cpu/dispatch.h.
+struct ContrastiveKernel;
+
+// Floats of memory in which the forward pass may keep scores for the backward pass: all of them up
+// to some 2,700 x 2,700, and never more than 32 MB. What is kept is not computed again: backward
+// then takes 4 N M D operations and not 6. The results are the same to the bit.
+std::int64_t contrastive_kept_scores(std::int64_t num_rows, std::int64_t num_columns);
+
+// How many pairs that memory holds the scores of.
+std::int64_t contrastive_kept_pairs(std::int64_t num_rows, std::int64_t num_columns);
+
 void contrastive_forward_cpu(const ContrastiveInputs& inputs,
-                             const ContrastiveStatistics<float*>& outputs, int num_threads);
+                             const ContrastiveStatistics<float*>& outputs, int num_threads,
+                             const ContrastiveKernel* kernel = nullptr, float* kept = nullptr);
 
 void contrastive_backward_cpu(const ContrastiveInputs& inputs,
                               const ContrastiveStatistics<const float*>& outputs,
                               const ContrastiveStatistics<const float*>& upstream,
-                              const ContrastiveGradients& gradients, int num_threads);
+                              const ContrastiveGradients& gradients, int num_threads,
+                              const ContrastiveKernel* kernel = nullptr,
+                              const float* kept = nullptr);
+
+// The loss sum_i weights[i] (row_all[i] - row_positive[i]), rows without positives left out, with
+// its gradients: 6 N M D operations in all instead of 8, for weights known in advance spare the
+// second computation of the scores. They are kept for 384 rows at a time: memory beyond inputs and
+// outputs: O(N) plus 1.7 kB a column and thread.
+void contrastive_one_way_cpu(const ContrastiveInputs& inputs, const float* weights, float* row_all,
+                             float* row_positive, const ContrastiveGradients& gradients,
+                             int num_threads, const ContrastiveKernel* kernel = nullptr);
 
 // The CUDA form takes device pointers and a cudaStream_t, passed as void* to keep this header free
-// of CUDA. The backward workspace is device memory that the caller allocates.
+// of CUDA. It works on tensor cores (sm_80 and later), in blocks of the score matrix: forward
+// 2 N M D operations, backward 6 N M D, for the gradient of the scores is kept, 2048 x 2048 at a
+// time, for both products. Memory beyond inputs and outputs: O(N + M) plus at most 17 MB. There are
+// no atomic operations: every result has one writer and every sum a fixed order, so results are
+// equal to the bit from run to run (float32 within a tile of 128, double beyond).
+
+enum class ContrastivePrecision {
+  kFloat32,  // the default: three tf32 products of split operands; errors like those of float32
+  kTf32,  // one product of operands rounded to tf32, a third of the work. A score is off by up to
+          // 2^-10 |r| |c| / t (0.05 in practice at t = 0.01). Use it for both directions or none.
+};
+
+// Workspaces are device memory that the caller allocates, aligned to 256 bytes.
+std::size_t contrastive_forward_cuda_workspace(const ContrastiveInputs& inputs);  // bytes
 
 void contrastive_forward_cuda(const ContrastiveInputs& inputs,
-                              const ContrastiveStatistics<float*>& outputs, void* stream);
+                              const ContrastiveStatistics<float*>& outputs,
+                              ContrastivePrecision precision, void* workspace, void* stream);
 
 std::size_t contrastive_backward_cuda_workspace(const ContrastiveInputs& inputs);  // bytes
 
 void contrastive_backward_cuda(const ContrastiveInputs& inputs,
                                const ContrastiveStatistics<const float*>& outputs,
                                const ContrastiveStatistics<const float*>& upstream,
-                               const ContrastiveGradients& gradients, void* workspace,
-                               void* stream);
+                               const ContrastiveGradients& gradients,
+                               ContrastivePrecision precision, void* workspace, void* stream);
 
 }  // namespace unimo

@@ -2,9 +2,11 @@
 
 #include <omp.h>
 
+#include <algorithm>
 #include <vector>
 
 #include "common/paddle_check.h"
+#include "contrastive/checked_inputs.h"
 #include "contrastive/contrastive.h"
 #include "paddle/phi/api/all.h"
 
@@ -12,45 +14,15 @@ namespace {
 
 using paddle::DataType;
 using paddle::Tensor;
+using unimo::checked_inputs;
+using unimo::cpu_kernel;
 using Shape = std::vector<std::int64_t>;
 
-void check_vector(const Tensor& tensor, const char* name, std::int64_t count,
-                  const paddle::Place& place) {
-  unimo::require(tensor.dtype() == DataType::INT64 && tensor.shape() == Shape{count},
-                 "contrastive_logsumexp: ", name, " must be int64 of shape [", count, "]");
-  unimo::require(tensor.place() == place, "contrastive_logsumexp: ", name, " is on another device");
-}
-
-unimo::ContrastiveInputs checked_inputs(const Tensor& rows, const Tensor& columns,
-                                        const Tensor& temperature, const Tensor& row_group,
-                                        const Tensor& column_group, const Tensor& row_duplicate,
-                                        const Tensor& column_duplicate) {
-  unimo::require(
-      rows.shape().size() == 2 && columns.shape().size() == 2 &&
-          rows.shape()[1] == columns.shape()[1],
-      "contrastive_logsumexp: rows [N, D] and columns [M, D] must be matrices of one width");
-  unimo::require(rows.dtype() == DataType::FLOAT32 && columns.dtype() == DataType::FLOAT32 &&
-                     temperature.dtype() == DataType::FLOAT32,
-                 "contrastive_logsumexp: rows, columns and temperature must be float32");
-  unimo::require(temperature.numel() == 1,
-                 "contrastive_logsumexp: temperature must hold one number");
-  unimo::require(columns.place() == rows.place() && temperature.place() == rows.place(),
-                 "contrastive_logsumexp: rows, columns and temperature must be on one device");
-  const std::int64_t num_rows = rows.shape()[0], num_columns = columns.shape()[0];
-  check_vector(row_group, "row_group", num_rows, rows.place());
-  check_vector(column_group, "column_group", num_columns, rows.place());
-  check_vector(row_duplicate, "row_duplicate", num_rows, rows.place());
-  check_vector(column_duplicate, "column_duplicate", num_columns, rows.place());
-  return {rows.data<float>(),
-          columns.data<float>(),
-          temperature.data<float>(),
-          row_group.data<std::int64_t>(),
-          column_group.data<std::int64_t>(),
-          row_duplicate.data<std::int64_t>(),
-          column_duplicate.data<std::int64_t>(),
-          num_rows,
-          num_columns,
-          rows.shape()[1]};
+// The size of what the forward pass keeps for the backward pass; at least one number, for Paddle
+// knows no tensor of none. -1 where the sizes are not known yet.
+std::int64_t num_kept_scores(const Shape& rows, const Shape& columns) {
+  if (rows[0] < 0 || columns[0] < 0) return -1;
+  return std::max<std::int64_t>(1, unimo::contrastive_kept_scores(rows[0], columns[0]));
 }
 
 std::vector<Tensor> forward(const Tensor& rows, const Tensor& columns, const Tensor& temperature,
@@ -61,13 +33,16 @@ std::vector<Tensor> forward(const Tensor& rows, const Tensor& columns, const Ten
   const auto make = [&](std::int64_t count) {
     return paddle::empty({count}, DataType::FLOAT32, rows.place());
   };
+  const std::int64_t num_kept = rows.is_cpu() ? num_kept_scores(rows.shape(), columns.shape()) : 1;
   std::vector<Tensor> outputs = {make(inputs.num_rows), make(inputs.num_rows),
-                                 make(inputs.num_columns), make(inputs.num_columns)};
+                                 make(inputs.num_columns), make(inputs.num_columns),
+                                 make(num_kept)};
   const unimo::ContrastiveStatistics<float*> statistics = {
       outputs[0].data<float>(), outputs[1].data<float>(), outputs[2].data<float>(),
       outputs[3].data<float>()};
   if (rows.is_cpu()) {
-    unimo::contrastive_forward_cpu(inputs, statistics, omp_get_max_threads());
+    unimo::contrastive_forward_cpu(inputs, statistics, omp_get_max_threads(), cpu_kernel(),
+                                   outputs[4].data<float>());
     return outputs;
   }
 #ifdef PADDLE_WITH_CUDA
@@ -86,8 +61,8 @@ std::vector<Tensor> backward(const Tensor& rows, const Tensor& columns, const Te
                              const Tensor& row_duplicate, const Tensor& column_duplicate,
                              const Tensor& row_all, const Tensor& row_positive,
                              const Tensor& column_all, const Tensor& column_positive,
-                             const Tensor& row_all_gradient, const Tensor& row_positive_gradient,
-                             const Tensor& column_all_gradient,
+                             const Tensor& kept_scores, const Tensor& row_all_gradient,
+                             const Tensor& row_positive_gradient, const Tensor& column_all_gradient,
                              const Tensor& column_positive_gradient) {
   const auto inputs = checked_inputs(rows, columns, temperature, row_group, column_group,
                                      row_duplicate, column_duplicate);
@@ -114,7 +89,8 @@ std::vector<Tensor> backward(const Tensor& rows, const Tensor& columns, const Te
   const unimo::ContrastiveGradients gradients = {results[0].data<float>(), results[1].data<float>(),
                                                  results[2].data<float>()};
   if (rows.is_cpu()) {
-    unimo::contrastive_backward_cpu(inputs, outputs, upstream, gradients, omp_get_max_threads());
+    unimo::contrastive_backward_cpu(inputs, outputs, upstream, gradients, omp_get_max_threads(),
+                                    cpu_kernel(), kept_scores.data<float>());
     return results;
   }
 #ifdef PADDLE_WITH_CUDA
@@ -134,12 +110,12 @@ std::vector<Tensor> backward(const Tensor& rows, const Tensor& columns, const Te
 
 std::vector<Shape> forward_shapes(const Shape& rows, const Shape& columns, const Shape&,
                                   const Shape&, const Shape&, const Shape&, const Shape&) {
-  return {{rows[0]}, {rows[0]}, {columns[0]}, {columns[0]}};
+  return {{rows[0]}, {rows[0]}, {columns[0]}, {columns[0]}, {num_kept_scores(rows, columns)}};
 }
 
 std::vector<DataType> forward_types(DataType, DataType, DataType, DataType, DataType, DataType,
                                     DataType) {
-  return {DataType::FLOAT32, DataType::FLOAT32, DataType::FLOAT32, DataType::FLOAT32};
+  return std::vector<DataType>(5, DataType::FLOAT32);
 }
 
 }  // namespace
@@ -147,7 +123,7 @@ std::vector<DataType> forward_types(DataType, DataType, DataType, DataType, Data
 PD_BUILD_OP(unimo_contrastive_logsumexp)
     .Inputs({"rows", "columns", "temperature", "row_group", "column_group", "row_duplicate",
              "column_duplicate"})
-    .Outputs({"row_all", "row_positive", "column_all", "column_positive"})
+    .Outputs({"row_all", "row_positive", "column_all", "column_positive", "kept_scores"})
     .SetKernelFn(PD_KERNEL(forward))
     .SetInferShapeFn(PD_INFER_SHAPE(forward_shapes))
     .SetInferDtypeFn(PD_INFER_DTYPE(forward_types));
@@ -155,7 +131,7 @@ PD_BUILD_OP(unimo_contrastive_logsumexp)
 PD_BUILD_GRAD_OP(unimo_contrastive_logsumexp)
     .Inputs({"rows", "columns", "temperature", "row_group", "column_group", "row_duplicate",
              "column_duplicate", "row_all", "row_positive", "column_all", "column_positive",
-             paddle::Grad("row_all"), paddle::Grad("row_positive"), paddle::Grad("column_all"),
-             paddle::Grad("column_positive")})
+             "kept_scores", paddle::Grad("row_all"), paddle::Grad("row_positive"),
+             paddle::Grad("column_all"), paddle::Grad("column_positive")})
     .Outputs({paddle::Grad("rows"), paddle::Grad("columns"), paddle::Grad("temperature")})
     .SetKernelFn(PD_KERNEL(backward));

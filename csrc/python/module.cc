@@ -11,6 +11,7 @@
 
 #include "beam_search/beam_search.h"
 #include "contrastive/contrastive.h"
+#include "contrastive/cpu/dispatch.h"
 
 namespace py = pybind11;
 
@@ -65,10 +66,35 @@ unimo::ContrastiveInputs contrastive_inputs(const py::array& rows, const py::arr
           size};
 }
 
+// The kernel of that name; the default one where it is empty.
+const unimo::ContrastiveKernel& kernel_named(const std::string& name) {
+  if (name.empty()) return unimo::default_contrastive_kernel();
+  for (const unimo::ContrastiveKernel* kernel : unimo::contrastive_kernels()) {
+    if (name == kernel->name) return *kernel;
+  }
+  throw std::invalid_argument("instruction_set '" + name + "' does not run here");
+}
+
+std::vector<std::string> instruction_sets() {
+  std::vector<std::string> names;
+  for (const unimo::ContrastiveKernel* kernel : unimo::contrastive_kernels()) {
+    names.push_back(kernel->name);
+  }
+  return names;
+}
+
+double peak_gflops(int num_threads, double seconds, const std::string& instruction_set) {
+  const unimo::ContrastiveKernel& kernel = kernel_named(instruction_set);
+  py::gil_scoped_release release;
+  return unimo::peak_gflops(kernel, num_threads, seconds);
+}
+
 py::tuple contrastive_forward(const py::array& rows, const py::array& columns,
                               const py::array& temperature, const py::array& row_group,
                               const py::array& column_group, const py::array& row_duplicate,
-                              const py::array& column_duplicate, int num_threads) {
+                              const py::array& column_duplicate, int num_threads,
+                              const std::string& instruction_set) {
+  const unimo::ContrastiveKernel& kernel = kernel_named(instruction_set);
   const auto inputs = contrastive_inputs(rows, columns, temperature, row_group, column_group,
                                          row_duplicate, column_duplicate);
   py::array_t<float> row_all(inputs.num_rows), row_positive(inputs.num_rows);
@@ -78,7 +104,7 @@ py::tuple contrastive_forward(const py::array& rows, const py::array& columns,
       column_positive.mutable_data()};
   {
     py::gil_scoped_release release;
-    unimo::contrastive_forward_cpu(inputs, outputs, num_threads);
+    unimo::contrastive_forward_cpu(inputs, outputs, num_threads, &kernel);
   }
   return py::make_tuple(row_all, row_positive, column_all, column_positive);
 }
@@ -88,7 +114,9 @@ py::tuple contrastive_backward(const py::array& rows, const py::array& columns,
                                const py::array& column_group, const py::array& row_duplicate,
                                const py::array& column_duplicate,
                                const std::array<py::array, 4>& outputs,
-                               const std::array<py::array, 4>& upstream, int num_threads) {
+                               const std::array<py::array, 4>& upstream, int num_threads,
+                               const std::string& instruction_set) {
+  const unimo::ContrastiveKernel& kernel = kernel_named(instruction_set);
   const auto inputs = contrastive_inputs(rows, columns, temperature, row_group, column_group,
                                          row_duplicate, column_duplicate);
   const auto statistics = [&](const std::array<py::array, 4>& arrays, const char* name) {
@@ -107,7 +135,7 @@ py::tuple contrastive_backward(const py::array& rows, const py::array& columns,
                                                  temperature_gradient.mutable_data()};
   {
     py::gil_scoped_release release;
-    unimo::contrastive_backward_cpu(inputs, saved, incoming, gradients, num_threads);
+    unimo::contrastive_backward_cpu(inputs, saved, incoming, gradients, num_threads, &kernel);
   }
   return py::make_tuple(row_gradient, column_gradient, temperature_gradient);
 }
@@ -160,12 +188,24 @@ PYBIND11_MODULE(_core, module) {
   module.def("contrastive_forward", &contrastive_forward, py::arg("rows"), py::arg("columns"),
              py::arg("temperature"), py::arg("row_group"), py::arg("column_group"),
              py::arg("row_duplicate"), py::arg("column_duplicate"), py::kw_only(),
-             py::arg("num_threads"), "Return row_all, row_positive, column_all, column_positive.");
+             py::arg("num_threads"), py::arg("instruction_set") = "",
+             "Return row_all, row_positive, column_all, column_positive.");
   module.def("contrastive_backward", &contrastive_backward, py::arg("rows"), py::arg("columns"),
              py::arg("temperature"), py::arg("row_group"), py::arg("column_group"),
              py::arg("row_duplicate"), py::arg("column_duplicate"), py::arg("outputs"),
              py::arg("upstream"), py::kw_only(), py::arg("num_threads"),
+             py::arg("instruction_set") = "",
              "Return the gradients of rows, columns and temperature.");
+  module.def("kept_pairs", &unimo::contrastive_kept_pairs, py::arg("num_rows"),
+             py::arg("num_columns"),
+             "How many scores the operator keeps from its forward to its backward pass.");
+  module.def(
+      "instruction_sets", &instruction_sets,
+      "Names of the instruction sets that run here, the best first; avx512_bf16 is never the "
+      "default.");
+  module.def("peak_gflops", &peak_gflops, py::kw_only(), py::arg("num_threads"), py::arg("seconds"),
+             py::arg("instruction_set") = "",
+             "Return the processor's peak in 10^9 operations a second, measured in registers.");
   module.def("beam_search_step", &beam_search_step, py::arg("logits"), py::arg("scores"),
              py::arg("finished"), py::arg("step"), py::arg("blocked_tokens"), py::kw_only(),
              py::arg("end_token"), py::arg("min_length"), py::arg("length_penalty"),

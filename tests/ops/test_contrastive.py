@@ -8,7 +8,12 @@ import pytest
 
 from unimo_paddle.errors import UserError
 from unimo_paddle.ops import _core
-from unimo_paddle.ops.contrastive import contrastive_logsumexp, contrastive_logsumexp_reference
+from unimo_paddle.ops.contrastive import (
+    contrastive_logsumexp,
+    contrastive_logsumexp_reference,
+    one_way_contrastive_loss,
+    one_way_contrastive_loss_reference,
+)
 
 NAMES = ("rows", "columns", "temperature", "row_group", "column_group", "row_duplicate",
          "column_duplicate")  # fmt: skip
@@ -62,11 +67,14 @@ def assert_as_exact_as_reference(inputs: dict[str, np.ndarray]) -> None:
     native = run(contrastive_logsumexp_reference, inputs)
     truth = run(contrastive_logsumexp_reference, inputs, dtype="float64")
     largest_score = 1 / float(inputs["temperature"][0])
+    total_upstream = sum(np.abs(gradient).sum() for gradient in make_upstream(inputs))
     for position, (a, b, exact) in enumerate(zip(found, native, truth, strict=True)):
         finite = np.isfinite(exact)
         np.testing.assert_array_equal(a[~finite], exact[~finite])
         # A rounded score of size s is off by s * eps, and exp makes that a relative error.
         scale = max(1.0, largest_score) * (1.0 if position < 4 else np.abs(exact).max() + 1.0)
+        if position == 6:  # a sum over all pairs of (gradient) x (score) / temperature
+            scale = max(1.0, largest_score) ** 2 * largest_score * total_upstream
         own_error = np.abs(b[finite] - exact[finite]).max(initial=0.0)
         np.testing.assert_allclose(
             a[finite], exact[finite], rtol=0, atol=2 * own_error + 4 * EPSILON * scale
@@ -75,7 +83,18 @@ def assert_as_exact_as_reference(inputs: dict[str, np.ndarray]) -> None:
 
 @pytest.mark.parametrize(
     ("num_rows", "num_columns", "size"),
-    [(1, 1, 1), (1, 7, 5), (7, 1, 5), (5, 3, 1), (33, 17, 31), (64, 64, 32), (97, 211, 48)],
+    [
+        (1, 1, 1),
+        (1, 7, 5),
+        (7, 1, 5),
+        (5, 3, 1),
+        (33, 17, 31),
+        (64, 64, 64),
+        (97, 211, 48),
+        (193, 385, 256),
+        (60, 50, 768),
+        (40, 90, 1000),
+    ],
 )
 def test_outputs_and_gradients_equal_the_reference(num_rows, num_columns, size):
     assert_as_exact_as_reference(make_inputs(num_rows, num_columns, size))
@@ -241,6 +260,91 @@ def test_sizes_unknown_to_the_graph_are_checked_when_it_runs():
     inputs["row_group"] = np.zeros(3, np.int64)
     with pytest.raises(ValueError, match="row_group must be int64 of shape"):
         run_static(contrastive_logsumexp, inputs)
+
+
+@pytest.mark.parametrize(
+    ("num_rows", "num_columns", "size"), [(1, 1, 1), (7, 30, 5), (300, 41, 64), (50, 450, 33)]
+)
+def test_the_one_way_loss_and_its_gradients_equal_the_reference(num_rows, num_columns, size):
+    inputs = make_inputs(num_rows, num_columns, size)
+    weights = np.random.default_rng(3).random(num_rows).astype(np.float32)
+    results = []
+    for function in (one_way_contrastive_loss, one_way_contrastive_loss_reference):
+        tensors = [paddle.to_tensor(inputs[name]) for name in NAMES]
+        for tensor in tensors[:3]:
+            tensor.stop_gradient = False
+        loss = function(*tensors, paddle.to_tensor(weights))
+        (3 * loss).backward()
+        results.append([loss.numpy()] + [tensor.grad.numpy() for tensor in tensors[:3]])
+    for found, expected in zip(*results, strict=True):
+        largest = np.abs(expected).max()
+        np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-4 * largest + 1e-5)
+
+
+def test_the_one_way_loss_trains_in_the_static_graph():
+    inputs = make_inputs(30, 9, 4, temperature=1.0)
+
+    def composed(function):
+        def four_outputs(*tensors):
+            weights = paddle.full_like(tensors[0][:, 0], 0.1)
+            weights.stop_gradient = True
+            return [function(*tensors, weights)]
+
+        return four_outputs
+
+    loss, gradient = run_static(composed(one_way_contrastive_loss), inputs)
+    expected_loss, expected_gradient = run_static(
+        composed(one_way_contrastive_loss_reference), inputs
+    )
+    np.testing.assert_allclose(loss, expected_loss, rtol=1e-5)
+    np.testing.assert_allclose(gradient, expected_gradient, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("instruction_set", [*_core.instruction_sets()])
+def test_every_instruction_set_of_this_processor_gives_the_same_answer(instruction_set):
+    inputs = make_inputs(230, 410, 40)
+    outputs = _core.contrastive_forward(**inputs, num_threads=2, instruction_set=instruction_set)
+    gradients = _core.contrastive_backward(
+        **inputs,
+        outputs=list(outputs),
+        upstream=make_upstream(inputs),
+        num_threads=2,
+        instruction_set=instruction_set,
+    )
+    # bfloat16 keeps eight bits: it is chosen by name only.
+    tolerance = 0.1 if instruction_set == "avx512_bf16" else 1e-4
+    truth = run(contrastive_logsumexp_reference, inputs, dtype="float64")
+    for found, expected in zip((*outputs, *gradients), truth, strict=True):
+        finite = np.isfinite(expected)
+        np.testing.assert_array_equal(np.isfinite(found), finite)
+        np.testing.assert_allclose(
+            found[finite],
+            expected[finite],
+            rtol=tolerance,
+            atol=tolerance * np.abs(expected[finite]).max(),
+        )
+
+
+def test_the_environment_chooses_the_instruction_set(monkeypatch):
+    inputs = make_inputs(20, 30, 8)
+    monkeypatch.setenv("UNIMO_INSTRUCTION_SET", "portable")
+    chosen = run(contrastive_logsumexp, inputs)
+    named = _core.contrastive_forward(**inputs, num_threads=1, instruction_set="portable")
+    for found, expected in zip(chosen, named, strict=False):
+        np.testing.assert_array_equal(found, expected)
+    monkeypatch.setenv("UNIMO_INSTRUCTION_SET", "sse9")
+    with pytest.raises(
+        ValueError, match=r"UNIMO_INSTRUCTION_SET is 'sse9'; this build runs .*portable"
+    ):
+        run(contrastive_logsumexp, inputs)
+
+
+def test_the_peak_is_measured_and_grows_with_the_width_of_the_instructions():
+    peaks = {
+        name: _core.peak_gflops(num_threads=1, seconds=0.02, instruction_set=name)
+        for name in _core.instruction_sets()
+    }
+    assert peaks[_core.instruction_sets()[0]] > 0.8 * peaks["portable"] > 0
 
 
 @pytest.mark.parametrize("num_threads", [1, 2, 3, 8])

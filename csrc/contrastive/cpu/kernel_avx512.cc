@@ -1,0 +1,12 @@
+// The kernel for AVX-512 (x86-64-v4).
+
+// clang-format off: the numbers decide what the panels hold.
+#include "contrastive/cpu/numbers_float32.h"
+#include "contrastive/cpu/kernel_impl.h"
+// clang-format on
+
+namespace unimo {
+
+const ContrastiveKernel kContrastiveAvx512 = make_kernel("avx512");
+
+}  // namespace unimo
