@@ -1,32 +1,15 @@
-"""The benchmarks measure something, and refuse to compare two different answers."""
+"""The comparison of two functions in one process, and the beam-search step measured by it."""
 
 from __future__ import annotations
 
-import pytest
-
-from unimo_paddle.benchmarks import beam, contrastive, interleave, machine
+from unimo_paddle.benchmarks import beam, interleave, machine
 
 
-@pytest.mark.parametrize(
-    ("module", "size"), [(contrastive, (24, 8)), (beam, (2, 3, 64))], ids=["contrastive", "beam"]
-)
-def test_a_benchmark_fills_one_row_a_size(monkeypatch, module, size):
-    monkeypatch.setattr(module, "SIZES", (size,))
-    (row,) = module.run(num_rounds=2)
-    assert tuple(row.values())[: len(size)] == size
+def test_the_beam_benchmark_fills_one_row_a_size(monkeypatch):
+    monkeypatch.setattr(beam, "SIZES", ((2, 3, 64),))
+    (row,) = beam.run(num_rounds=2)
+    assert tuple(row.values())[:3] == (2, 3, 64)
     assert row["ours_ms"] > 0 and row["ratio_10"] <= row["ratio"] <= row["ratio_90"]
-
-
-def test_a_benchmark_stops_when_the_answers_differ(monkeypatch):
-    monkeypatch.setattr(contrastive, "SIZES", ((24, 8),))
-    wrong = contrastive.contrastive_logsumexp
-    monkeypatch.setattr(
-        contrastive,
-        "contrastive_logsumexp",
-        lambda rows, *rest: wrong(rows * 2, *rest),
-    )
-    with pytest.raises(AssertionError):
-        contrastive.run(num_rounds=1)
 
 
 def test_rounds_alternate_between_the_two():

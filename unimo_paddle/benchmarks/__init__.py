@@ -1,4 +1,4 @@
-"""Benchmarks that compare the fused operators with plain Paddle at equal threads in one process."""
+"""Benchmarks that compare the fused operators with other forms of the same computation."""
 
 from __future__ import annotations
 
