@@ -47,7 +47,10 @@ std::vector<Tensor> forward(const Tensor& rows, const Tensor& columns, const Ten
   }
 #ifdef PADDLE_WITH_CUDA
   if (rows.is_gpu()) {
-    unimo::contrastive_forward_cuda(inputs, statistics, rows.stream());
+    const auto bytes = static_cast<std::int64_t>(unimo::contrastive_forward_cuda_workspace(inputs));
+    Tensor workspace = paddle::empty({bytes}, DataType::UINT8, rows.place());
+    unimo::contrastive_forward_cuda(inputs, statistics, unimo::ContrastivePrecision::kFloat32,
+                                    workspace.data(), rows.stream());
     return outputs;
   }
 #endif
@@ -98,7 +101,8 @@ std::vector<Tensor> backward(const Tensor& rows, const Tensor& columns, const Te
     const auto bytes =
         static_cast<std::int64_t>(unimo::contrastive_backward_cuda_workspace(inputs));
     Tensor workspace = paddle::empty({bytes}, DataType::UINT8, rows.place());
-    unimo::contrastive_backward_cuda(inputs, outputs, upstream, gradients, workspace.data(),
+    unimo::contrastive_backward_cuda(inputs, outputs, upstream, gradients,
+                                     unimo::ContrastivePrecision::kFloat32, workspace.data(),
                                      rows.stream());
     return results;
   }
