@@ -100,16 +100,19 @@ void contrastive_one_way_cpu(const ContrastiveInputs& inputs, const float* weigh
                              int num_threads, const ContrastiveKernel* kernel = nullptr);
 
 // The CUDA form takes device pointers and a cudaStream_t, passed as void* to keep this header free
-// of CUDA. It works on tensor cores (sm_80 and later), in blocks of the score matrix: forward
-// 2 N M D operations, backward 6 N M D, for the gradient of the scores is kept, 2048 x 2048 at a
-// time, for both products. Memory beyond inputs and outputs: O(N + M) plus at most 17 MB. There are
-// no atomic operations: every result has one writer and every sum a fixed order, so results are
-// equal to the bit from run to run (float32 within a tile of 128, double beyond).
+// of CUDA. It works on tensor cores (mma.sync, sm_80 and later) in blocks of the score matrix:
+// forward 2 N M D operations (rows and columns at once), backward 6 N M D (the gradient of the
+// scores is kept, 2048 x 2048 at a time, for both products). Memory beyond inputs and outputs:
+// O(N + M) and at most 17 MB; where D is no multiple of 4, a padded copy of the features as well.
+// There are no atomic operations: every result has one writer and every sum a fixed order, so
+// results are equal to the bit from run to run, and a second, unordered mode would save nothing.
+// Sums of exponentials are float32 within a tile of 128 and double beyond; d t is float32 within 8
+// scores and double beyond.
 
 enum class ContrastivePrecision {
   kFloat32,  // the default: three tf32 products of split operands; errors like those of float32
-  kTf32,  // one product of operands rounded to tf32, a third of the work. A score is off by up to
-          // 2^-10 |r| |c| / t (0.05 in practice at t = 0.01). Use it for both directions or none.
+  kTf32,     // one product of operands rounded to tf32, a third of the work. A score is off by up
+             // to 2^-10 |r| |c| / t, in practice 0.02 at t = 0.01. For both directions or neither.
 };
 
 // Workspaces are device memory that the caller allocates, aligned to 256 bytes.

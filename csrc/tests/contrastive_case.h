@@ -3,6 +3,7 @@
 #pragma once
 
 #include <cstdint>
+#include <cstring>
 #include <limits>
 #include <vector>
 
@@ -134,6 +135,46 @@ inline void check_contrastive(const ContrastiveResult<float>& found, const Contr
   check_close(found.columns, expected.columns, tolerance(expected.columns), what + " columns");
   const double scale = largest_score / in.temperature[0] * (in.num_rows + in.num_columns);
   check_close(found.temperature, expected.temperature, 8.0 * error * scale, what + " temperature");
+}
+
+constexpr ContrastivePrecision kPrecisions[] = {ContrastivePrecision::kFloat32,
+                                                ContrastivePrecision::kTf32};
+
+inline const char* name_of(ContrastivePrecision precision) {
+  return precision == ContrastivePrecision::kFloat32 ? "float32 " : "tf32 ";
+}
+
+// How far off a score may be, beside its rounding. With three products: what the split loses and
+// what is left out of a product are at most 2^-22 of it each. With operands rounded to 11 bits: an
+// operand's relative error has a deviation of 2^-11 / sqrt(3); the errors of D products, equal
+// shares of |r| |c|, add like a random walk; five deviations. With few products the bound, twice
+// 2^-11, comes first; and a gradient's own rounding is never less than 2^-10.
+inline double score_error(const ContrastiveCase& in, ContrastivePrecision precision) {
+  const auto largest_norm = [&](const std::vector<float>& features) {
+    double largest = 0.0;
+    for (std::size_t i = 0; i < features.size(); i += in.size) {
+      double square = 0.0;
+      for (std::int64_t k = 0; k < in.size; ++k) square += std::pow(features[i + k], 2);
+      largest = std::fmax(largest, std::sqrt(square));
+    }
+    return largest;
+  };
+  const double walk = 5.0 * std::sqrt(2.0 / 3.0 / static_cast<double>(in.size));
+  const double largest = largest_norm(in.rows) * largest_norm(in.columns) / in.temperature[0];
+  if (precision == ContrastivePrecision::kFloat32) return largest * std::ldexp(1.0, -21);
+  return std::fmax(largest * std::ldexp(std::fmin(2.0, walk), -11), std::ldexp(1.0, -10));
+}
+
+inline bool equal_bits(const std::vector<float>& a, const std::vector<float>& b) {
+  return a.size() == b.size() &&
+         (a.empty() || std::memcmp(a.data(), b.data(), a.size() * sizeof(float)) == 0);
+}
+
+inline void check_equal(const ContrastiveResult<float>& a, const ContrastiveResult<float>& b,
+                        const std::string& what) {
+  for (int k = 0; k < 4; ++k) check(equal_bits(a.statistics[k], b.statistics[k]), what + ": sums");
+  check(equal_bits(a.rows, b.rows) && equal_bits(a.columns, b.columns), what + ": features");
+  check(equal_bits(a.temperature, b.temperature), what + ": temperature");
 }
 
 }  // namespace unimo
