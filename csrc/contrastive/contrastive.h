@@ -27,7 +27,7 @@
 //
 // Cost: forward 2 N M D operations, backward 6 N M D (s is recomputed once for both gradients; on a
 // CPU only where it was not kept).
-// Memory beyond inputs and outputs, on a CPU: O(N + M), at most 32 MB of kept scores, and for each
+// Memory beyond inputs and outputs, on a CPU: O(N + M), at most 30 MB of kept scores, and for each
 // thread one tile of scores and the packed features of a block.
 //
 // Numbers: float32; sums of exponentials and d t in double. Every sum has a fixed order, so results
@@ -73,7 +73,7 @@ struct ContrastiveGradients {
 struct ContrastiveKernel;
 
 // Floats of memory in which the forward pass may keep scores for the backward pass: all of them up
-// to some 2,700 x 2,700, and never more than 32 MB. What is kept is not computed again: backward
+// to some 2,500 x 2,500, and never more than 30 MB. What is kept is not computed again: backward
 // then takes 4 N M D operations and not 6. The results are the same to the bit.
 std::int64_t contrastive_kept_scores(std::int64_t num_rows, std::int64_t num_columns);
 

@@ -17,7 +17,7 @@ _SPEED_HEADINGS = ["threads", "N = M", "D", "peer", "ms", "over ours", "of limit
 _SPEED_NOTE = (
     "over ours: the peer's time over ours in the same round. of limit: the operations that the "
     "form does / time / peak, where the peak is float32 multiply-adds in registers, measured in "
-    "the same round at the same threads: {peaks}. Ours keeps up to 32 MB of scores, which it need "
+    "the same round at the same threads: {peaks}. Ours keeps up to 30 MB of scores, which it need "
     "not compute again. D with (P + K): P positives and K candidates of its own a row."
 )
 _MEMORY_TITLE = "Memory beyond inputs and gradients at the peak, MB (D {size}, threads {threads})"

@@ -193,7 +193,7 @@ class ScoreTile {
   static std::int64_t right_words(std::int64_t size) { return kTileWords * round_up(size, kPanel); }
   static std::int64_t sums_size(std::int64_t size) { return kTile * round_up(size, kPanel); }
   static std::uint64_t slot(std::int64_t id) {
-    return (static_cast<std::uint64_t>(id) * 0x9E3779B97F4A7C15u) >> 52;
+    return (static_cast<std::uint64_t>(id) * 0x9E3779B97F4A7C15u) >> 50;
   }
 
   void mark_row(int row) {
@@ -278,7 +278,7 @@ class ScoreTile {
   float* positive_gradients_;  // what each adds to the gradient for being positive
   Word* gradient_by_row_;      // [kTile, kScoreRow / 2], where a word is a pair
   Word* gradient_by_column_;   // [kTile / 2, kScoreRow], where a word is a pair
-  bool filter_[4096];          // hashed ids of the columns: a row that misses has no special pair
+  bool filter_[1 << 14];       // hashed ids of the columns: a row that misses has no special pair
 };
 
 }  // namespace
