@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
+
 import paddle
 from paddle.nn import functional as F
 
@@ -10,7 +12,7 @@ from unimo_paddle.losses import add_candidates, symmetric_contrastive
 from unimo_paddle.ops.contrastive import contrastive_logsumexp
 
 
-class _Form:
+class _Form(ABC):
     """Inputs as tensors; a subclass says how the loss comes from them."""
 
     def __init__(self, inputs: Inputs) -> None:
@@ -34,9 +36,9 @@ class _Form:
         """What the figures depend on."""
         return {"paddle": paddle.__version__}
 
+    @abstractmethod
     def loss(self) -> paddle.Tensor:
         """Return the scalar loss."""
-        raise NotImplementedError
 
     def run(self) -> None:
         """Forward and backward; the gradients are let go."""

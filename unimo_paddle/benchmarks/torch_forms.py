@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.metadata
 import importlib.util
 import os
+from abc import ABC, abstractmethod
 from collections.abc import Callable
 from pathlib import Path
 
@@ -16,7 +17,7 @@ from unimo_paddle.benchmarks.cases import TEMPERATURE, Inputs, Results
 _TILE = 512  # rows and columns of a tile; of 128 to 2048 the quickest on a CPU with 1 MB of L2
 
 
-class _Form:
+class _Form(ABC):
     """Inputs as tensors; a subclass says how the loss comes from them."""
 
     def __init__(self, inputs: Inputs) -> None:
@@ -42,9 +43,9 @@ class _Form:
         """What the figures depend on."""
         return {"torch": torch.__version__}
 
+    @abstractmethod
     def loss(self) -> torch.Tensor:
         """Return the scalar loss."""
-        raise NotImplementedError
 
     def run(self) -> None:
         """Forward and backward; the gradients are let go."""
