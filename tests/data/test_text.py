@@ -137,8 +137,8 @@ def test_a_saved_vocabulary_loads_equal(trained, tmp_path):
 def test_a_config_without_files_trains_and_one_with_files_loads(trained, tmp_path):
     trained.save(tmp_path)
     files = [tmp_path / name for name in ("encoder.json", "vocab.bpe", "vocab.txt")]
-    assert build_tokenizer(TokenizerConfig(vocab_size=300), CORPUS).vocab_size == 300
-    assert build_tokenizer(TokenizerConfig(*files), []).vocab_size == 320
+    assert build_tokenizer(TokenizerConfig(vocab_size=300), lambda: CORPUS).vocab_size == 300
+    assert build_tokenizer(TokenizerConfig(*files), list).vocab_size == 320
 
 
 def test_a_config_with_some_of_the_files_is_refused(tmp_path):

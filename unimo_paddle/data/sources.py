@@ -1,34 +1,34 @@
 """Records from files: image-text pairs, plain text, image folders.
 
-A record that cannot be used is left out, named in ``Source.rejected`` and logged; more of them
-than the cap, a file that cannot be read at all or one without any usable record is a UserError.
+Records that cannot be used are left out, as ``data.records`` describes.
 """
 
 from __future__ import annotations
 
 import base64
 import binascii
-import json
-import logging
-import os
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Generic, TypeVar, overload
+from typing import Any
 
 import numpy as np
 
 from unimo_paddle.data.images import Regions
+from unimo_paddle.data.records import (
+    MAX_TEXT_BYTES,
+    Fault,
+    Folder,
+    Source,
+    gather,
+    parse_object,
+    read_lines,
+    text_of,
+    texts_of,
+)
 from unimo_paddle.errors import BadSample, UserError
 
-logger = logging.getLogger(__name__)
-
-Record = TypeVar("Record")
-
-MAX_TEXT_BYTES = 10**6  # of one caption or paragraph
 IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp")
-# Below this many rejected records a source is never refused, however small it is.
-TOLERATED_RECORDS = 10
 
 
 @dataclass(frozen=True)
@@ -52,24 +52,6 @@ class PairRecord:
     group: int = field(kw_only=True)
 
 
-@dataclass(frozen=True)
-class Source(Sequence[Record], Generic[Record]):
-    """The usable records of a file or folder, indexed as a list, and what was left out."""
-
-    records: list[Record]
-    rejected: tuple[BadSample, ...] = ()
-
-    def __len__(self) -> int:
-        return len(self.records)
-
-    @overload
-    def __getitem__(self, index: int) -> Record: ...
-    @overload
-    def __getitem__(self, index: slice) -> list[Record]: ...
-    def __getitem__(self, index: int | slice) -> Record | list[Record]:
-        return self.records[index]
-
-
 def read_pairs(path: Path | str, *, bad_record_limit: float = 0.01) -> Source[PairRecord]:
     """Read image-text pairs from a file of JSON lines.
 
@@ -82,22 +64,22 @@ def read_pairs(path: Path | str, *, bad_record_limit: float = 0.01) -> Source[Pa
         bad_record_limit: share of the lines that may be rejected (at least 10 may).
     """
     path = Path(path)
-    folder = _Folder(path.parent)
+    folder = Folder(path.parent)
     groups: dict[Path, int] = {}
 
     def parse(line: str) -> PairRecord:
-        record = _parse_object(line)
-        image = folder.find(_text(record, "image"))
+        record = parse_object(line)
+        image = folder.find(text_of(record, "image"))
         return PairRecord(
             image=image,
-            captions=_texts(record, "captions", required=True),
-            regions=_parse_regions(record["regions"]) if record.get("regions") else None,
-            tags=_texts(record, "tags") or None,
+            captions=texts_of(record, "captions", required=True),
+            regions=parse_regions(record["regions"]) if record.get("regions") else None,
+            tags=texts_of(record, "tags") or None,
             graph=_parse_graph(record.get("graph")),
             group=groups.setdefault(image, len(groups)),
         )
 
-    return _gather(path, _read_lines(path), parse, bad_record_limit=bad_record_limit)
+    return gather(path, read_lines(path), parse, bad_record_limit=bad_record_limit)
 
 
 def read_texts(
@@ -120,7 +102,7 @@ def read_texts(
     records: list[str] = []
     rejected: list[BadSample] = []
     for path in map(Path, paths):
-        source = _gather(path, _read_lines(path), _parse_text, bad_record_limit=bad_record_limit)
+        source = gather(path, read_lines(path), _parse_text, bad_record_limit=bad_record_limit)
         rejected.extend(source.rejected)
         texts = source.records if unit == "line" else _join_paragraphs(source.records)
         records.extend(text for text in texts if len(text.split()) >= max(1, min_words))
@@ -137,7 +119,7 @@ def read_images(folder: Path | str) -> Source[Path]:
     folder = Path(folder)
     if not folder.is_dir():
         raise UserError(f"image folder {folder} does not exist; check the path")
-    inside = _Folder(folder)
+    inside = Folder(folder)
     names = sorted(
         str(path.relative_to(folder))
         for path in folder.rglob("*")
@@ -145,92 +127,12 @@ def read_images(folder: Path | str) -> Source[Path]:
     )
     if not names:
         raise UserError(f"image folder {folder} holds no {', '.join(IMAGE_SUFFIXES)} file")
-    return _gather(folder, ((name, name) for name in names), inside.find, bad_record_limit=0.01)
-
-
-class _Folder:
-    """A folder that paths must stay inside, links followed."""
-
-    def __init__(self, folder: Path) -> None:
-        self._folder = folder
-        self._root = os.path.realpath(folder)
-        # Resolving each parent once spares several system calls a record.
-        self._parents: dict[str, str] = {}
-
-    def find(self, name: str) -> Path:
-        """Resolve a relative path to an existing file inside the folder."""
-        if "\0" in name or os.path.isabs(name) or ".." in Path(name).parts:
-            raise _Fault(f"path {name!r} must be relative and stay inside the folder")
-        parent, base = os.path.split(os.path.join(self._root, name))
-        if parent not in self._parents:
-            self._parents[parent] = os.path.realpath(parent)
-        path = os.path.join(self._parents[parent], base)
-        if os.path.islink(path):
-            path = os.path.realpath(path)
-        if not path.startswith(self._root.rstrip(os.sep) + os.sep):
-            raise _Fault(f"path {name!r} leads out of the folder through a link")
-        if not os.path.isfile(path):
-            raise _Fault(f"file {name!r} does not exist in {self._folder}")
-        return Path(path)
-
-
-class _Fault(Exception):
-    """What is wrong with a record; the caller knows where it stands."""
-
-
-def _gather(
-    path: Path,
-    items: Iterable[tuple[str, str | _Fault]],
-    parse: Callable[[str], Record],
-    *,
-    bad_record_limit: float,
-) -> Source[Record]:
-    """Parse named items (``where`` and text) and apply the cap on what is rejected."""
-    records, rejected = [], []
-    for where, item in items:
-        try:
-            if isinstance(item, _Fault):
-                raise item
-            records.append(parse(item))
-        except _Fault as fault:
-            rejected.append(BadSample(where, str(fault)))
-    total = len(records) + len(rejected)
-    for bad in rejected[:TOLERATED_RECORDS]:
-        logger.warning("skipped %s", bad)
-    if rejected and (
-        not records or len(rejected) > max(TOLERATED_RECORDS, bad_record_limit * total)
-    ):
-        raise UserError(
-            f"{path}: {len(rejected)} of {total} records cannot be used, first {rejected[0]}; "
-            "mend the file"
-        )
-    if not total:
-        raise UserError(f"{path} holds no records")
-    if rejected:
-        logger.warning("%s: skipped %d of %d records", path, len(rejected), total)
-    return Source(records, tuple(rejected))
-
-
-def _read_lines(path: Path) -> Iterator[tuple[str, str | _Fault]]:
-    """Lines of a UTF-8 file with their place; a line that is not UTF-8 comes as a fault."""
-    try:
-        with path.open("rb") as file:
-            for number, raw in enumerate(file, 1):
-                raw = raw.removeprefix(b"\xef\xbb\xbf") if number == 1 else raw
-                where = f"{path}:{number}"
-                try:
-                    yield where, raw.decode("utf-8").rstrip("\r\n")
-                except UnicodeDecodeError:
-                    yield where, _Fault("line is not UTF-8 text")
-    except OSError as error:
-        raise UserError(
-            f"data file {path} cannot be read: {error.strerror}; check the path"
-        ) from None
+    return gather(folder, ((name, name) for name in names), inside.find, bad_record_limit=0.01)
 
 
 def _parse_text(line: str) -> str:
     if len(line) > MAX_TEXT_BYTES:
-        raise _Fault(f"line of {len(line)} characters exceeds {MAX_TEXT_BYTES}")
+        raise Fault(f"line of {len(line)} characters exceeds {MAX_TEXT_BYTES}")
     return line.strip()
 
 
@@ -244,64 +146,22 @@ def _join_paragraphs(lines: Sequence[str]) -> Iterator[str]:
             paragraph = []
 
 
-def _parse_object(line: str) -> dict[str, Any]:
-    if not line.strip():
-        raise _Fault("line is empty")
-    try:
-        record = json.loads(line)
-    except (ValueError, RecursionError):
-        raise _Fault(f"line is not JSON: {line[:40]!r}") from None
-    if not isinstance(record, dict):
-        raise _Fault(f"line is not a JSON object: {line[:40]!r}")
-    return record
-
-
-def _text(record: dict[str, Any], key: str) -> str:
-    if key not in record:
-        raise _Fault(f"key '{key}' is missing; found {', '.join(sorted(record)) or 'none'}")
-    return _check_text(record[key], key)
-
-
-def _texts(record: dict[str, Any], key: str, *, required: bool = False) -> tuple[str, ...]:
-    if key not in record and required:
-        raise _Fault(f"key '{key}' is missing; found {', '.join(sorted(record)) or 'none'}")
-    texts = record.get(key) or []
-    if not isinstance(texts, list):
-        raise _Fault(f"'{key}' must be a list of texts, not {str(texts)[:40]!r}")
-    if required and not texts:
-        raise _Fault(f"'{key}' is empty")
-    return tuple(_check_text(text, f"{key}[{number}]") for number, text in enumerate(texts))
-
-
-def _check_text(text: Any, name: str) -> str:
-    if not isinstance(text, str):
-        raise _Fault(f"'{name}' must be text, not {str(text)[:40]!r}")
-    if not text.strip():
-        raise _Fault(f"'{name}' is empty")
-    try:
-        size = len(text.encode("utf-8"))
-    except UnicodeEncodeError:  # JSON escapes can write half of a surrogate pair
-        raise _Fault(f"'{name}' is not valid Unicode") from None
-    if size > MAX_TEXT_BYTES:
-        raise _Fault(f"'{name}' of {size} bytes exceeds {MAX_TEXT_BYTES}")
-    return text.strip()
-
-
 def _parse_graph(graph: Any) -> dict[str, Any] | None:
     if graph is not None and not isinstance(graph, dict):
-        raise _Fault(f"'graph' must be an object, not {str(graph)[:40]!r}")
+        raise Fault(f"'graph' must be an object, not {str(graph)[:40]!r}")
     return graph
 
 
-def _parse_regions(regions: Any) -> Regions:
+def parse_regions(regions: Any) -> Regions:
+    """Read a detector's output as it stands in a JSON record; see ``read_pairs``."""
     if not isinstance(regions, dict):
-        raise _Fault(f"'regions' must be an object, not {str(regions)[:40]!r}")
+        raise Fault(f"'regions' must be an object, not {str(regions)[:40]!r}")
     missing = {"features", "boxes", "width", "height"} - regions.keys()
     if missing:
-        raise _Fault(f"'regions' lacks {', '.join(sorted(missing))}")
+        raise Fault(f"'regions' lacks {', '.join(sorted(missing))}")
     for key in ("width", "height"):
         if isinstance(regions[key], bool) or not isinstance(regions[key], (int, float)):
-            raise _Fault(f"'regions.{key}' must be a number, not {str(regions[key])[:40]!r}")
+            raise Fault(f"'regions.{key}' must be a number, not {str(regions[key])[:40]!r}")
     boxes = _parse_array(regions["boxes"], "boxes", num_rows=None)
     probabilities = regions.get("class_probabilities")
     return Regions(
@@ -321,15 +181,15 @@ def _parse_array(value: Any, key: str, *, num_rows: int | None) -> np.ndarray:
         try:
             return np.asarray(value, np.float32)
         except (ValueError, TypeError, OverflowError):
-            raise _Fault(f"'regions.{key}' is not a table of numbers") from None
+            raise Fault(f"'regions.{key}' is not a table of numbers") from None
     if not isinstance(value, str):
-        raise _Fault(f"'regions.{key}' must be nested lists or base64 text")
+        raise Fault(f"'regions.{key}' must be nested lists or base64 text")
     try:
         data = base64.b64decode(value, validate=True)
     except (binascii.Error, ValueError):
-        raise _Fault(f"'regions.{key}' is not base64") from None
+        raise Fault(f"'regions.{key}' is not base64") from None
     row_size = 16 if num_rows is None else 4
     num_rows = len(data) // row_size if num_rows is None else num_rows
     if not num_rows or len(data) % (4 * num_rows):
-        raise _Fault(f"'regions.{key}' of {len(data)} bytes does not fill {num_rows} rows")
+        raise Fault(f"'regions.{key}' of {len(data)} bytes does not fill {num_rows} rows")
     return np.frombuffer(data, "<f4").reshape(num_rows, -1)

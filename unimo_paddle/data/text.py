@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -28,11 +28,12 @@ ENCODER_NAME, MERGES_NAME, VOCAB_NAME = "encoder.json", "vocab.bpe", "vocab.txt"
 
 @dataclass(frozen=True)
 class TokenizerConfig:
-    """Where the vocabulary comes from: three files, or training on the corpus."""
+    """Where the vocabulary comes from: a folder, three files, or training on the corpus."""
 
     encoder_json: Path | None = None  # token text -> BPE id, as GPT-2's encoder.json
     vocab_bpe: Path | None = None  # merges in order, as GPT-2's vocab.bpe
     vocab_txt: Path | None = None  # one row an id of the model: a BPE id or a special name
+    folder: Path | None = None  # holds the three files by our names, as assets/vocabulary of a run
     vocab_size: int = 8192  # rows of the vocabulary that is trained when no files are given
 
     def __post_init__(self) -> None:
@@ -42,13 +43,23 @@ class TokenizerConfig:
                 "tokenizer: encoder_json, vocab_bpe and vocab_txt belong together; "
                 f"{sum(given)} of 3 given; give all, or none to train a vocabulary"
             )
+        if self.folder is not None and any(given):
+            raise UserError(
+                "tokenizer.folder and tokenizer.encoder_json name two vocabularies; give one"
+            )
         _check_vocab_size(self.vocab_size)
 
 
-def build_tokenizer(config: TokenizerConfig, texts: Iterable[str]) -> Tokenizer:
-    """Load the tokenizer from the files of the configuration, or train one on the texts."""
+def build_tokenizer(config: TokenizerConfig, texts: Callable[[], Iterable[str]]) -> Tokenizer:
+    """Load the tokenizer that the configuration names, or train one on the texts.
+
+    Args:
+        texts: asked only where a vocabulary is trained.
+    """
+    if config.folder is not None:
+        return Tokenizer.load(config.folder)
     if config.vocab_txt is None:
-        return Tokenizer.train(texts, config.vocab_size)
+        return Tokenizer.train(texts(), config.vocab_size)
     return Tokenizer.from_files(config.encoder_json, config.vocab_bpe, config.vocab_txt)
 
 
@@ -150,6 +161,11 @@ class Tokenizer:
             [ids[bpe_id] for bpe_id in encoding.ids]
             for encoding in self._bpe.encode_batch(list(texts))
         ]
+
+    def rows_of(self, bpe_ids: Iterable[int]) -> list[int]:
+        """Ids of a text that is already tokenized into BPE ids (of ``encoder.json``)."""
+        ids = self._ids
+        return [ids[bpe_id] if 0 <= bpe_id < len(ids) else self.unk_id for bpe_id in bpe_ids]
 
     def decode(self, ids: Iterable[int]) -> str:
         """Text of ids; special ids are left out, broken UTF-8 becomes the replacement sign."""

@@ -25,11 +25,7 @@ from unimo_paddle.metrics.retrieval import recall_both_ways
 from unimo_paddle.models import ModelConfig
 from unimo_paddle.tasks.base import Arrays, CachedLoss, Service, Task, TaskConfig, Tensors
 from unimo_paddle.tasks.pretraining_data import PretrainingEncoder
-from unimo_paddle.tasks.pretraining_fields import (
-    TEXT_INPUTS,
-    image_inputs,
-    image_targets,
-)
+from unimo_paddle.tasks.pretraining_fields import image_targets
 from unimo_paddle.tasks.pretraining_network import PretrainingNetwork
 from unimo_paddle.tasks.pretraining_objectives import PretrainingObjectives
 from unimo_paddle.tasks.pretraining_pictures import draw_attention, draw_filling, draw_retrieval
@@ -39,6 +35,7 @@ from unimo_paddle.tasks.pretraining_settings import (
     PretrainingDataConfig,
 )
 from unimo_paddle.tasks.pretraining_slices import slice_loss
+from unimo_paddle.tasks.segments import TEXT_INPUTS, image_inputs
 
 logger = logging.getLogger(__name__)
 

@@ -26,26 +26,25 @@ from unimo_paddle.data.masking import (
 )
 from unimo_paddle.data.scenes import ensure_scenes
 from unimo_paddle.data.sources import PairRecord, read_images, read_pairs, read_texts
-from unimo_paddle.data.text import Tokenizer, build_tokenizer, split_at_words
+from unimo_paddle.data.text import Tokenizer, split_at_words
 from unimo_paddle.data.visual_words import VisualWords
 from unimo_paddle.errors import BadSample, UserError
 from unimo_paddle.models import ModelConfig
 from unimo_paddle.tasks.pretraining_fields import (
     GROUP,
-    TEXT_INPUTS,
     Zipped,
     caption_inputs,
-    image_inputs,
     image_targets,
     prefix_sample,
     prefixed,
     text_targets,
 )
 from unimo_paddle.tasks.pretraining_settings import ObjectiveWeights, PretrainingDataConfig
+from unimo_paddle.tasks.segments import TEXT_INPUTS, image_inputs
+from unimo_paddle.tasks.vocabulary import Vocabulary
 
 logger = logging.getLogger(__name__)
 
-VOCABULARY_DIR = "vocabulary"
 VISUAL_WORDS_NAME = "visual_words.npz"
 NUM_FIT_IMAGES = 500  # images whose patches define the visual words
 
@@ -74,7 +73,7 @@ class PretrainingEncoder:
         self.uses_regions = uses_regions
         self.uses_language = uses_language
         self.assets_dir = assets_dir
-        self.tokenizer: Tokenizer | None = None
+        self.vocabulary = Vocabulary(config.tokenizer, model, assets_dir)
         self.visual_words: VisualWords | None = None
         self.first_position = model.first_position
         self._load_assets()
@@ -82,32 +81,27 @@ class PretrainingEncoder:
     # ---- assets
 
     def _load_assets(self) -> None:
-        if (self.assets_dir / VOCABULARY_DIR).is_dir():
-            self._set_tokenizer(Tokenizer.load(self.assets_dir / VOCABULARY_DIR))
         if (self.assets_dir / VISUAL_WORDS_NAME).is_file():
             self.visual_words = VisualWords.load(self.assets_dir / VISUAL_WORDS_NAME)
 
-    def _set_tokenizer(self, tokenizer: Tokenizer) -> None:
-        if tokenizer.vocab_size != self.model.vocab_size:
-            raise UserError(
-                f"the vocabulary has {tokenizer.vocab_size} entries but model.vocab_size is "
-                f"{self.model.vocab_size}; make them equal"
-            )
-        self.tokenizer = tokenizer
+    @property
+    def tokenizer(self) -> Tokenizer | None:
+        """The tokenizer, as soon as there is one."""
+        return self.vocabulary.tokenizer
 
     def prepare(self, seed: int) -> None:
         """Generate the built-in data, train the vocabulary, find the visual words, where absent."""
         if self.config.source == "scenes":
             ensure_scenes(Path(self.config.scenes_dir), self.config.scenes)
-        if self.tokenizer is None:
-            pairs = self.read_pairs()
-            texts = [caption for record in pairs for caption in record.captions]
-            self._set_tokenizer(
-                build_tokenizer(self.config.tokenizer, [*texts, *self.read_texts()])
-            )
+        self.vocabulary.prepare(self._corpus)
         if self.visual_words is None and self._needs_visual_words:
             self.visual_words = self._fit_visual_words(seed)
         self.save_assets(self.assets_dir)
+
+    def _corpus(self) -> list[str]:
+        """What a vocabulary is trained on."""
+        captions = [caption for record in self.read_pairs() for caption in record.captions]
+        return [*captions, *self.read_texts()]
 
     @property
     def _needs_visual_words(self) -> bool:
@@ -128,9 +122,7 @@ class PretrainingEncoder:
 
     def save_assets(self, folder: Path) -> None:
         """Write the vocabulary and the visual words."""
-        folder.mkdir(parents=True, exist_ok=True)
-        if self.tokenizer is not None and not (folder / VOCABULARY_DIR).is_dir():
-            self.tokenizer.save(folder / VOCABULARY_DIR)
+        self.vocabulary.save(folder)
         if self.visual_words is not None and not (folder / VISUAL_WORDS_NAME).is_file():
             self.visual_words.save(folder / VISUAL_WORDS_NAME)
 

@@ -7,23 +7,7 @@ from dataclasses import replace
 from typing import Any
 
 from unimo_paddle.data.fields import Field, Sample
-
-PADDING_ID = 1
-
-TEXT_INPUTS = (
-    Field("input_ids", (None,), "int64", PADDING_ID),
-    Field("position_ids", (None,), "int64", PADDING_ID),
-    Field("text_mask", (None,), "float32", 0),
-)
-
-
-def image_inputs(feature_size: int | None = None) -> tuple[Field, ...]:
-    """Rows of an image with features of this size; None where only the names matter."""
-    return (
-        Field("region_features", (None, feature_size), "float32", 0),
-        Field("region_boxes", (None, 5), "float32", 0),
-        Field("region_mask", (None,), "float32", 0),
-    )
+from unimo_paddle.tasks.segments import PADDING_ID, TEXT_INPUTS
 
 
 def image_targets(uses_regions: bool) -> tuple[Field, ...]:

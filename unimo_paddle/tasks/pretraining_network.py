@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import paddle
 from paddle import Tensor, nn
 
-from unimo_paddle.data.fields import Field
 from unimo_paddle.models import (
     LanguageHead,
     ModelConfig,
@@ -20,7 +18,7 @@ from unimo_paddle.models import (
 )
 from unimo_paddle.models.rows import NUM_PLACES, hide_rows, pool_places, pool_rows
 from unimo_paddle.tasks.base import Tensors
-from unimo_paddle.tasks.pretraining_fields import TEXT_INPUTS, image_inputs
+from unimo_paddle.tasks.segments import TEXT_INPUTS, image_inputs, take
 
 if TYPE_CHECKING:
     from unimo_paddle.tasks.pretraining import PretrainingConfig
@@ -86,8 +84,3 @@ class PretrainingNetwork(nn.Layer):
         attention = paddle.add_n([layer.mean(axis=1) for layer in encoding.attentions])
         num_regions = paddle.shape(inputs["region_features"])[1]
         return attention[:, num_regions:, :num_regions] / len(encoding.attentions)
-
-
-def take(batch: Tensors, fields: Sequence[Field], prefix: str = "") -> dict[str, Tensor]:
-    """The tensors of these fields, whose names in the batch are prefixed, under their own names."""
-    return {item.name: batch[prefix + item.name] for item in fields}

@@ -22,13 +22,9 @@ from unimo_paddle.models.rows import (
 )
 from unimo_paddle.ops.contrastive import contrastive_logsumexp
 from unimo_paddle.tasks.base import Tensors
-from unimo_paddle.tasks.pretraining_fields import (
-    TEXT_INPUTS,
-    image_inputs,
-    image_targets,
-    text_targets,
-)
-from unimo_paddle.tasks.pretraining_network import PretrainingNetwork, take
+from unimo_paddle.tasks.pretraining_fields import image_targets, text_targets
+from unimo_paddle.tasks.pretraining_network import PretrainingNetwork
+from unimo_paddle.tasks.segments import TEXT_INPUTS, image_inputs, take
 
 if TYPE_CHECKING:
     from unimo_paddle.tasks.pretraining import PretrainingConfig

@@ -15,13 +15,14 @@ from paddle import Tensor
 from unimo_paddle.data.fields import Field
 from unimo_paddle.tasks.base import CachedLoss, Sliced, Tensors
 from unimo_paddle.tasks.pretraining_data import PretrainingEncoder
-from unimo_paddle.tasks.pretraining_fields import GROUP, caption_inputs, image_inputs
+from unimo_paddle.tasks.pretraining_fields import GROUP, caption_inputs
 from unimo_paddle.tasks.pretraining_objectives import (
     WEIGHT_FIELDS,
     PretrainingObjectives,
     num_joint_pairs,
     total_names,
 )
+from unimo_paddle.tasks.segments import image_inputs
 
 if TYPE_CHECKING:
     from unimo_paddle.tasks.pretraining import PretrainingConfig

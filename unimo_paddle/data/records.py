@@ -1,0 +1,170 @@
+"""Reading of records: what cannot be used is left out, named and logged.
+
+More bad records than the cap, a file that cannot be read at all or one without any usable record
+is a UserError.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Generic, TypeVar, overload
+
+from unimo_paddle.errors import BadSample, UserError
+
+logger = logging.getLogger(__name__)
+
+Record = TypeVar("Record")
+
+MAX_TEXT_BYTES = 10**6  # of one caption or paragraph
+# Below this many rejected records a source is never refused, however small it is.
+TOLERATED_RECORDS = 10
+
+
+class Fault(Exception):
+    """What is wrong with a record; the caller knows where it stands."""
+
+
+@dataclass(frozen=True)
+class Source(Sequence[Record], Generic[Record]):
+    """The usable records of a file or folder, indexed as a list, and what was left out."""
+
+    records: list[Record]
+    rejected: tuple[BadSample, ...] = ()
+
+    def __len__(self) -> int:
+        return len(self.records)
+
+    @overload
+    def __getitem__(self, index: int) -> Record: ...
+    @overload
+    def __getitem__(self, index: slice) -> list[Record]: ...
+    def __getitem__(self, index: int | slice) -> Record | list[Record]:
+        return self.records[index]
+
+
+def gather(
+    path: Path,
+    items: Iterable[tuple[str, str | Fault]],
+    parse: Callable[[str], Record],
+    *,
+    bad_record_limit: float,
+) -> Source[Record]:
+    """Parse named items (``where`` and text) and apply the cap on what is rejected."""
+    records, rejected = [], []
+    for where, item in items:
+        try:
+            if isinstance(item, Fault):
+                raise item
+            records.append(parse(item))
+        except Fault as fault:
+            rejected.append(BadSample(where, str(fault)))
+    total = len(records) + len(rejected)
+    for bad in rejected[:TOLERATED_RECORDS]:
+        logger.warning("skipped %s", bad)
+    if rejected and (
+        not records or len(rejected) > max(TOLERATED_RECORDS, bad_record_limit * total)
+    ):
+        raise UserError(
+            f"{path}: {len(rejected)} of {total} records cannot be used, first {rejected[0]}; "
+            "mend the file"
+        )
+    if not total:
+        raise UserError(f"{path} holds no records")
+    if rejected:
+        logger.warning("%s: skipped %d of %d records", path, len(rejected), total)
+    return Source(records, tuple(rejected))
+
+
+def read_lines(path: Path) -> Iterator[tuple[str, str | Fault]]:
+    """Lines of a UTF-8 file with their place; a line that is not UTF-8 comes as a fault."""
+    try:
+        with path.open("rb") as file:
+            for number, raw in enumerate(file, 1):
+                raw = raw.removeprefix(b"\xef\xbb\xbf") if number == 1 else raw
+                where = f"{path}:{number}"
+                try:
+                    yield where, raw.decode("utf-8").rstrip("\r\n")
+                except UnicodeDecodeError:
+                    yield where, Fault("line is not UTF-8 text")
+    except OSError as error:
+        raise UserError(
+            f"data file {path} cannot be read: {error.strerror}; check the path"
+        ) from None
+
+
+def parse_object(line: str) -> dict[str, Any]:
+    """Read a line that holds one JSON object."""
+    if not line.strip():
+        raise Fault("line is empty")
+    try:
+        record = json.loads(line)
+    except (ValueError, RecursionError):
+        raise Fault(f"line is not JSON: {line[:40]!r}") from None
+    if not isinstance(record, dict):
+        raise Fault(f"line is not a JSON object: {line[:40]!r}")
+    return record
+
+
+def text_of(record: dict[str, Any], key: str) -> str:
+    """The text under a key that must be there."""
+    if key not in record:
+        raise Fault(f"key '{key}' is missing; found {', '.join(sorted(record)) or 'none'}")
+    return check_text(record[key], key)
+
+
+def texts_of(record: dict[str, Any], key: str, *, required: bool = False) -> tuple[str, ...]:
+    """The list of texts under a key; none where it is absent and not required."""
+    if key not in record and required:
+        raise Fault(f"key '{key}' is missing; found {', '.join(sorted(record)) or 'none'}")
+    texts = record.get(key) or []
+    if not isinstance(texts, list):
+        raise Fault(f"'{key}' must be a list of texts, not {str(texts)[:40]!r}")
+    if required and not texts:
+        raise Fault(f"'{key}' is empty")
+    return tuple(check_text(text, f"{key}[{number}]") for number, text in enumerate(texts))
+
+
+def check_text(text: Any, name: str) -> str:
+    """Return the text without white space around it; empty, huge or broken text is a fault."""
+    if not isinstance(text, str):
+        raise Fault(f"'{name}' must be text, not {str(text)[:40]!r}")
+    if not text.strip():
+        raise Fault(f"'{name}' is empty")
+    try:
+        size = len(text.encode("utf-8"))
+    except UnicodeEncodeError:  # JSON escapes can write half of a surrogate pair
+        raise Fault(f"'{name}' is not valid Unicode") from None
+    if size > MAX_TEXT_BYTES:
+        raise Fault(f"'{name}' of {size} bytes exceeds {MAX_TEXT_BYTES}")
+    return text.strip()
+
+
+class Folder:
+    """A folder that paths must stay inside, links followed."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._root = os.path.realpath(folder)
+        # Resolving each parent once spares several system calls a record.
+        self._parents: dict[str, str] = {}
+
+    def find(self, name: str) -> Path:
+        """Resolve a relative path to an existing file inside the folder."""
+        if "\0" in name or os.path.isabs(name) or ".." in Path(name).parts:
+            raise Fault(f"path {name!r} must be relative and stay inside the folder")
+        parent, base = os.path.split(os.path.join(self._root, name))
+        if parent not in self._parents:
+            self._parents[parent] = os.path.realpath(parent)
+        path = os.path.join(self._parents[parent], base)
+        if os.path.islink(path):
+            path = os.path.realpath(path)
+        if not path.startswith(self._root.rstrip(os.sep) + os.sep):
+            raise Fault(f"path {name!r} leads out of the folder through a link")
+        if not os.path.isfile(path):
+            raise Fault(f"file {name!r} does not exist in {self._folder}")
+        return Path(path)

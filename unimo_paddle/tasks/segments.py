@@ -1,0 +1,49 @@
+"""The fields of the segments that a model encodes, shared by all tasks."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from paddle import Tensor
+
+from unimo_paddle.data.fields import Field
+from unimo_paddle.tasks.base import Tensors
+
+PADDING_ID = 1
+
+TEXT_INPUTS = (
+    Field("input_ids", (None,), "int64", PADDING_ID),
+    Field("position_ids", (None,), "int64", PADDING_ID),
+    Field("text_mask", (None,), "float32", 0),
+)
+# A position sees another if that one's order is not greater.
+TEXT_ORDER = Field("text_order", (None,), "int64", 0)
+DIALOGUE_INPUTS = (
+    Field("role_ids", (None,), "int64", 0),
+    Field("turn_ids", (None,), "int64", 0),
+)
+TAG_INPUTS = (
+    Field("tag_ids", (None,), "int64", PADDING_ID),
+    Field("tag_positions", (None,), "int64", PADDING_ID),
+    Field("tag_mask", (None,), "float32", 0),
+)
+# What is generated: places in the text, and the ids that stand there.
+TARGETS = (
+    Field("target_positions", (None,), "int64", 0),
+    Field("target_ids", (None,), "int64", 0),
+    Field("target_weights", (None,), "float32", 0),
+)
+
+
+def image_inputs(feature_size: int | None = None) -> tuple[Field, ...]:
+    """Rows of an image with features of this size; None where only the names matter."""
+    return (
+        Field("region_features", (None, feature_size), "float32", 0),
+        Field("region_boxes", (None, 5), "float32", 0),
+        Field("region_mask", (None,), "float32", 0),
+    )
+
+
+def take(batch: Tensors, fields: Sequence[Field], prefix: str = "") -> dict[str, Tensor]:
+    """The tensors of these fields, whose names in the batch are prefixed, under their own names."""
+    return {item.name: batch[prefix + item.name] for item in fields}
