@@ -11,10 +11,15 @@ import numpy as np
 import paddle
 import pytest
 
-from unimo_paddle import losses
+from unimo_paddle import losses, settings
 from unimo_paddle.errors import UserError
 from unimo_paddle.models import ClassificationHead, ModelConfig, UnifiedTransformer
-from unimo_paddle.optimizer import OptimizerConfig, build_optimizer, is_decayed
+from unimo_paddle.optimizer import (
+    OptimizerConfig,
+    build_optimizer,
+    is_decayed,
+    schedule_settings,
+)
 
 NAMES = ("encoder_fc.w_0", "encoder_fc.b_0", "layer_norm_scale", "cls_out_2_w")
 MAX_STEPS = 20
@@ -102,23 +107,49 @@ def reference(config: OptimizerConfig, num_steps: int, *, factors: dict | None =
     return weights
 
 
-@pytest.mark.parametrize(
-    "name", ["linear_warmup_decay_w6_t30_lr1e-3", "linear_warmup_decay_w1_t10"]
-)
-def test_linear_schedule_is_the_original_one(shared_dir: Path, name: str) -> None:
-    path = shared_dir / "reference" / "official" / "lr_schedules.json"
-    recorded = json.loads(path.read_text())[name]
-    config = OptimizerConfig(
-        learning_rate=recorded["args"]["learning_rate"],
-        warmup_steps=recorded["args"]["warmup_steps"],
-    )
-    schedule = build_optimizer(config, recorded["args"]["num_train_steps"]).schedule
+def rates_of(config: OptimizerConfig, max_steps: int, num_rates: int) -> list[float]:
+    schedule = build_optimizer(config, max_steps).schedule
     rates = []
-    for _ in recorded["lr"]:
+    for _ in range(num_rates):
         rates.append(schedule())
         schedule.step()
+    return rates
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "linear_warmup_decay_w6_t30_lr1e-3",
+        "linear_warmup_decay_w1_t10",
+        "constant_w0",
+        "noam_w5",
+        "scale_by_epoch_b4_8",
+    ],
+)
+def test_schedule_is_the_recorded_one(shared_dir: Path, name: str) -> None:
+    path = shared_dir / "reference" / "official" / "lr_schedules.json"
+    recorded = json.loads(path.read_text())[name]
+    config = OptimizerConfig(**schedule_settings(recorded["args"]))
+    rates = rates_of(config, recorded["args"]["num_train_steps"], len(recorded["lr"]))
     # The recording is float32: 1 - step / T was rounded there.
     np.testing.assert_allclose(rates, recorded["lr"], rtol=0, atol=config.learning_rate * 2e-7)
+
+
+def test_rates_of_the_original_need_not_fall_by_equal_factors() -> None:
+    arguments = {
+        "scheduler": "scale_by_epoch_decay",
+        "learning_rate": 1.0,  # the original takes the first of the values
+        "warmup_steps": 3,
+        "boundaries": [1, 2, 4],
+        "values": [5e-6, 2e-6, 3e-6, 1e-8],
+    }
+    rates = rates_of(OptimizerConfig(**schedule_settings(arguments)), 6, 6)
+    assert rates == pytest.approx([5e-6, 2e-6, 3e-6, 3e-6, 1e-8, 1e-8], rel=1e-12)
+
+
+def test_unknown_schedule_of_the_original_is_refused() -> None:
+    with pytest.raises(UserError, match="scheduler is 'noam'; give one of the original's: linear"):
+        schedule_settings({"scheduler": "noam", "learning_rate": 1.0, "warmup_steps": 0})
 
 
 @pytest.mark.parametrize("step", [0, 1, 9, 500])
@@ -140,6 +171,11 @@ def test_linear_schedule_without_warmup_is_constant(step: int) -> None:
         ("constant", 2, 0.5),
         ("constant", 4, 1.0),
         ("constant", 99, 1.0),
+        ("noam", 0, 0.25),  # updates count from 1
+        ("noam", 2, 0.75),
+        ("noam", 3, 1.0),
+        ("noam", 15, 0.5),
+        ("noam", 399, 0.1),  # it falls for ever
     ],
 )
 def test_schedule_has_the_value_of_its_formula(schedule: str, step: int, expected: float) -> None:
@@ -147,6 +183,64 @@ def test_schedule_has_the_value_of_its_formula(schedule: str, step: int, expecte
     built = build_optimizer(config, 20).schedule
     built.step(step)
     assert built() == pytest.approx(expected, abs=1e-12)
+
+
+MILESTONES = {"schedule": "steps", "milestone_factors": [0.1, 0.02]}
+
+
+@pytest.mark.parametrize(
+    ("step", "expected"),
+    [(0, 0.0), (2, 0.5), (4, 1.0), (11, 1.0), (12, 0.1), (15, 0.1), (16, 0.02), (99, 0.02)],
+)
+@pytest.mark.parametrize(
+    "places", [{"milestone_steps": [12, 16]}, {"milestone_ratios": [0.6, 0.8]}], ids=list
+)
+def test_steps_change_the_rate_at_their_milestones(
+    places: dict, step: int, expected: float
+) -> None:
+    config = OptimizerConfig(learning_rate=1.0, warmup_steps=4, **MILESTONES, **places)
+    schedule = build_optimizer(config, 20).schedule
+    schedule.step(step)
+    assert schedule() == pytest.approx(expected, abs=1e-12)
+
+
+def test_milestone_steps_go_before_the_ratios() -> None:
+    config = OptimizerConfig(milestone_steps=[3, 5], milestone_ratios=[0.5], **MILESTONES)
+    assert config.milestones(100) == [(3, 0.1), (5, 0.02)]
+
+
+def test_recipe_by_ratios_is_that_by_epochs() -> None:
+    # The original's Flickr30k recipe: of 40 epochs a tenth after the 24th, and again the 32nd.
+    config = OptimizerConfig(
+        schedule="steps", milestone_ratios=[0.6, 0.8], milestone_factors=[0.1, 0.01]
+    )
+    assert config.milestones(40 * 36_250) == [(24 * 36_250, 0.1), (32 * 36_250, 0.01)]
+
+
+def test_milestones_survive_a_file() -> None:
+    config = OptimizerConfig(milestone_steps=[3, 5], **MILESTONES)
+    assert settings.build(OptimizerConfig, settings.dump(config)) == config
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"schedule": "steps"}, "milestone_ratios is empty; give the milestones"),
+        ({"schedule": "steps", "milestone_steps": []}, "milestone_steps is empty"),
+        ({"schedule": "steps", "milestone_ratios": [0.5]}, "has 0 entries for 1 of"),
+        ({**MILESTONES, "milestone_steps": [3]}, "has 2 entries for 1 of milestone_steps"),
+        ({"milestone_ratios": [0.5]}, "milestone_ratios has no effect on schedule linear"),
+        ({"milestone_factors": [0.5]}, "milestone_factors has no effect on schedule linear"),
+    ],
+)
+def test_milestones_that_do_not_fit_are_refused(changes: dict, message: str) -> None:
+    with pytest.raises(UserError, match=message):
+        OptimizerConfig(**changes)
+
+
+def test_noam_without_a_warmup_is_refused() -> None:
+    with pytest.raises(UserError, match="noam has 0 updates of warm-up"):
+        build_optimizer(OptimizerConfig(schedule="noam", warmup_steps=0), 20)
 
 
 def test_warmup_ratio_counts_whole_updates() -> None:
@@ -281,6 +375,12 @@ def test_six_steps_of_training_match_the_original(shared_dir: Path) -> None:
         ("schedule", "linaer"),
         ("warmup_steps", -1),
         ("warmup_ratio", 1.5),
+        ("milestone_steps", [5, 5]),
+        ("milestone_steps", [0, 5]),
+        ("milestone_ratios", [0.8, 0.6]),
+        ("milestone_ratios", [0.5, 1.1]),
+        ("milestone_factors", [float("nan")]),
+        ("milestone_factors", [-0.1]),
         ("weight_decay", -0.1),
         ("beta1", 1.0),
         ("beta2", 0.0),

@@ -144,6 +144,91 @@ def region_classification(
     return token_cross_entropy(logits, targets, mask, total=total)
 
 
+def symmetric_kl(
+    logits_p: paddle.Tensor,
+    logits_q: paddle.Tensor,
+    weights: paddle.Tensor,
+    *,
+    total: paddle.Tensor | None = None,
+) -> paddle.Tensor:
+    """Return the mean over real rows of KL(p || q) + KL(q || p), of two softmax distributions.
+
+    It is sum_c (p_c - q_c) (log p_c - log q_c): no term is negative, so nothing cancels. The
+    gradient flows into both.
+
+    Args:
+        logits_p, logits_q: [P, C].
+        weights: [P] float, 1 where a row is real.
+        total: weight of the whole batch, where these are a slice of its rows.
+    """
+    # Not log_softmax, whose time on a CPU grows with the square of C.
+    log_p = logits_p - paddle.logsumexp(logits_p, axis=1, keepdim=True)
+    log_q = logits_q - paddle.logsumexp(logits_q, axis=1, keepdim=True)
+    divergences = ((paddle.exp(log_p) - paddle.exp(log_q)) * (log_p - log_q)).sum(axis=1)
+    return weighted_mean(divergences, weights, total)
+
+
+def circle_loss(
+    positive: paddle.Tensor,
+    negative: paddle.Tensor,
+    margin: float,
+    scale: float,
+    *,
+    weights: paddle.Tensor | None = None,
+    total: paddle.Tensor | None = None,
+) -> paddle.Tensor:
+    """Return the mean circle loss of scores (Sun et al., 2020, equations 6 and 8).
+
+    With positives s and negatives t, margin m and scale g it is log(1 + sum exp(a) sum exp(b)):
+
+        a = g [t + m]+ (t - m),    b = -g [1 + m - s]+ (s - (1 - m))
+
+    where the weights in brackets carry no gradient. The sums stay logarithms, so no scale
+    overflows; the original computes them in float64.
+
+    Args:
+        positive, negative: [N, 1] (or more columns) and [N, K].
+        margin: m, from 0 to 1.
+        scale: g, above 0.
+        weights: [N] float, 1 where a row is real; none means all are.
+        total: weight of the whole batch, where these are a slice of its rows.
+    """
+    positive_weight = F.relu(1.0 + margin - positive).detach()
+    negative_weight = F.relu(negative + margin).detach()
+    log_positive = -scale * positive_weight * (positive - (1.0 - margin))
+    log_negative = scale * negative_weight * (negative - margin)
+    log_product = paddle.logsumexp(log_positive, axis=1) + paddle.logsumexp(log_negative, axis=1)
+    losses = F.softplus(log_product)
+    weights = paddle.ones_like(losses) if weights is None else weights
+    return weighted_mean(losses, weights, total)
+
+
+def retrieval_loss(
+    scores: paddle.Tensor,
+    margin: float,
+    scale: float,
+    *,
+    weights: paddle.Tensor | None = None,
+    total: paddle.Tensor | None = None,
+) -> paddle.Tensor:
+    """Return the circle loss of matching scores, mean over image and caption negatives.
+
+    Args:
+        scores: [N, 1 + K]: of a pair, of its caption with K // 2 other images, and of its image
+            with the remaining captions (of 21 scores 1, 10 and 10).
+        margin, scale, weights, total: as of ``circle_loss``.
+    """
+    num_negatives = scores.shape[1] - 1
+    assert num_negatives >= 2, "a pair needs an image and a caption that are not its own"
+    num_images = num_negatives // 2
+    positive, images, captions = paddle.split(
+        scores, [1, num_images, num_negatives - num_images], axis=1
+    )
+    by_image = circle_loss(positive, images, margin, scale, weights=weights, total=total)
+    by_caption = circle_loss(positive, captions, margin, scale, weights=weights, total=total)
+    return 0.5 * (by_image + by_caption)
+
+
 def one_way_contrastive(all_: paddle.Tensor, positive: paddle.Tensor) -> paddle.Tensor:
     """Return the mean of -log(sum over positives / sum over all), in one direction.
 

@@ -7,8 +7,11 @@ for the bias of the second moment: p -= lr sqrt(1 - b2^t) / (1 - b1^t) m / (sqrt
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
+from itertools import pairwise
+from typing import Any
 
 import paddle
 from paddle import Tensor
@@ -26,9 +29,16 @@ class OptimizerConfig:
     """How parameters follow their gradients."""
 
     learning_rate: float = 1e-4  # highest value of the schedule
-    schedule: str = "linear"  # after warm-up: linear or cosine decay to 0, or constant
+    schedule: str = "linear"  # linear or cosine to 0 after warm-up, constant, noam, or steps
     warmup_steps: int | None = None  # updates of linear warm-up; none means by warmup_ratio
     warmup_ratio: float = 0.06  # warm-up as a share of all updates; no warm-up, no linear decay
+    milestone_steps: list[int] | None = None  # updates where schedule steps changes the rate
+    milestone_ratios: list[float] = field(
+        default_factory=list
+    )  # milestones as shares of all updates, such as [0.6, 0.8]; counts without milestone_steps
+    milestone_factors: list[float] = field(
+        default_factory=list
+    )  # share of learning_rate from each milestone on, such as [0.1, 0.01]
     weight_decay: float = 0.01  # decoupled decay, not on biases and layer norms
     beta1: float = 0.9  # memory of the first moment
     beta2: float = 0.98  # memory of the second moment
@@ -48,12 +58,40 @@ class OptimizerConfig:
             if not (math.isfinite(factor) and factor >= 0.0):
                 key = f"optimizer.learning_rate_factors.{part}"
                 raise UserError(f"{key} is {factor}; give a finite number of at least 0")
+        self._check_milestones()
 
     def num_warmup_steps(self, max_steps: int) -> int:
         """The updates of warm-up in a run of ``max_steps`` updates."""
         if self.warmup_steps is None:
             return int(self.warmup_ratio * max_steps)
         return self.warmup_steps
+
+    def milestones(self, max_steps: int) -> list[tuple[int, float]]:
+        """The updates at which schedule ``steps`` changes the rate, with the factors from there."""
+        steps = self.milestone_steps
+        if steps is None:
+            steps = [round(ratio * max_steps) for ratio in self.milestone_ratios]
+        return list(zip(steps, self.milestone_factors, strict=True))
+
+    def _check_milestones(self) -> None:
+        by_ratio = self.milestone_steps is None
+        name = "milestone_ratios" if by_ratio else "milestone_steps"
+        places = self.milestone_ratios if by_ratio else self.milestone_steps
+        if self.schedule != "steps" and (places or self.milestone_factors):
+            raise UserError(
+                f"optimizer.{name if places else 'milestone_factors'} has no effect on schedule "
+                f"{self.schedule}; leave it out, or give schedule steps"
+            )
+        if self.schedule == "steps" and not places:
+            raise UserError(
+                f"optimizer.{name} is empty; give the milestones of schedule steps, or schedule "
+                "constant"
+            )
+        if len(places) != len(self.milestone_factors):
+            raise UserError(
+                f"optimizer.milestone_factors has {len(self.milestone_factors)} entries for "
+                f"{len(places)} of {name}; give one for each"
+            )
 
 
 def linear_factor(step: int, *, warmup_steps: int, max_steps: int) -> float:
@@ -82,15 +120,47 @@ def constant_factor(step: int, *, warmup_steps: int, max_steps: int) -> float:
     return step / warmup_steps if step < warmup_steps else 1.0
 
 
+def noam_factor(step: int, *, warmup_steps: int, max_steps: int) -> float:
+    """A linear rise, then a fall with the root of the updates, whatever ``max_steps``.
+
+    As "Attention is all you need" (2017), equation 3, with a top of one in update
+    ``warmup_steps``. Updates count from 1: the first one has a rate above 0.
+    """
+    update = step + 1
+    return min(update / warmup_steps, math.sqrt(warmup_steps / update))
+
+
+def steps_factor(
+    step: int, *, warmup_steps: int, max_steps: int, milestones: Sequence[tuple[int, float]]
+) -> float:
+    """One after the warm-up; from each milestone on the factor that belongs to it.
+
+    Args:
+        milestones: (updates before it, factor) in ascending order.
+    """
+    if step < warmup_steps:
+        return step / warmup_steps
+    reached = [factor for milestone, factor in milestones if step >= milestone]
+    return reached[-1] if reached else 1.0
+
+
 SCHEDULES: dict[str, Callable[..., float]] = {
     "linear": linear_factor,
     "cosine": cosine_factor,
     "constant": constant_factor,
+    "noam": noam_factor,
+    "steps": steps_factor,
 }
 
 
 def _is_from(low: float, high: float = math.inf) -> Callable[[float], bool]:
     return lambda value: low <= value < high
+
+
+def _ascend(values: Sequence[float], low: float, high: float = math.inf) -> bool:
+    """Whether each value is larger than the one before, and all are above low, up to high."""
+    rising = all(a < b for a, b in pairwise(values))
+    return rising and all(low < value <= high for value in values)
 
 
 _RULES: dict[str, tuple[Callable[..., bool], str]] = {
@@ -101,6 +171,18 @@ _RULES: dict[str, tuple[Callable[..., bool], str]] = {
         "a number of updates of at least 0, or null",
     ),
     "warmup_ratio": (lambda value: 0.0 <= value <= 1.0, "a share from 0 to 1"),
+    "milestone_steps": (
+        lambda value: value is None or _ascend(value, 0),
+        "ascending numbers of updates above 0, or null",
+    ),
+    "milestone_ratios": (
+        lambda value: _ascend(value, 0.0, 1.0),
+        "ascending shares above 0, up to 1",
+    ),
+    "milestone_factors": (
+        lambda value: all(0.0 <= factor < math.inf for factor in value),
+        "finite numbers of at least 0",
+    ),
     "weight_decay": (_is_from(0.0), "a finite number of at least 0"),
     "beta1": (_is_from(0.0, 1.0), "a number from 0 to below 1"),
     "beta2": (lambda value: 0.0 < value < 1.0, "a number between 0 and 1"),
@@ -114,17 +196,18 @@ class Schedule(LRScheduler):
     """The learning rate as a pure function of the step, so ``step(n)`` resumes it exactly."""
 
     def __init__(self, config: OptimizerConfig, max_steps: int) -> None:
-        self._factor = SCHEDULES[config.schedule]
-        self._warmup_steps = config.num_warmup_steps(max_steps)
-        self._max_steps = max_steps
+        self._factor = partial(
+            SCHEDULES[config.schedule],
+            warmup_steps=config.num_warmup_steps(max_steps),
+            max_steps=max_steps,
+        )
+        if config.schedule == "steps":
+            self._factor = partial(self._factor, milestones=config.milestones(max_steps))
         super().__init__(config.learning_rate)
 
     def get_lr(self) -> float:
         """The learning rate of the update after ``last_epoch`` earlier ones."""
-        factor = self._factor(
-            self.last_epoch, warmup_steps=self._warmup_steps, max_steps=self._max_steps
-        )
-        return self.base_lr * factor
+        return self.base_lr * self._factor(self.last_epoch)
 
 
 def is_decayed(name: str) -> bool:
@@ -216,4 +299,41 @@ def build_optimizer(config: OptimizerConfig, max_steps: int) -> Optimizer:
             f"optimizer.warmup_steps {config.warmup_steps} exceeds the {max_steps} steps of the "
             "run; lower it or raise train.max_steps"
         )
+    if config.schedule == "noam" and config.num_warmup_steps(max_steps) == 0:
+        raise UserError(
+            "optimizer.schedule noam has 0 updates of warm-up, which its rate is divided by; give "
+            "optimizer.warmup_steps of at least 1"
+        )
     return Optimizer(config, max_steps)
+
+
+def schedule_settings(arguments: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the ``OptimizerConfig`` settings of a schedule in the original program's arguments.
+
+    Its number of updates, ``num_train_steps``, is that of the run: the ``max_steps`` of
+    ``build_optimizer``.
+
+    Args:
+        arguments: ``scheduler``, ``learning_rate`` and ``warmup_steps``; of
+            ``scale_by_epoch_decay`` also ``boundaries`` (updates) and ``values`` (rates, one more
+            than boundaries). That one knows no warm-up, whatever ``warmup_steps`` says.
+    """
+    scheduler = arguments["scheduler"]
+    if scheduler == "scale_by_epoch_decay":
+        first, *others = arguments["values"]
+        return {
+            "schedule": "steps",
+            "learning_rate": first,
+            "warmup_steps": 0,
+            "milestone_steps": list(arguments["boundaries"]),
+            "milestone_factors": [rate / first for rate in others],
+        }
+    names = {"linear_warmup_decay": "linear", "noam_decay": "noam"}
+    if scheduler not in names:
+        known = ", ".join([*names, "scale_by_epoch_decay"])
+        raise UserError(f"scheduler is {scheduler!r}; give one of the original's: {known}")
+    return {
+        "schedule": names[scheduler],
+        "learning_rate": arguments["learning_rate"],
+        "warmup_steps": arguments["warmup_steps"],
+    }

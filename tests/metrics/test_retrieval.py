@@ -8,8 +8,15 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from unimo_paddle.errors import UserError
 from unimo_paddle.metrics import retrieval
-from unimo_paddle.metrics.retrieval import bootstrap_interval, ranks, recall_both_ways
+from unimo_paddle.metrics.original import NAMES
+from unimo_paddle.metrics.retrieval import (
+    bootstrap_interval,
+    ranks,
+    recall_both_ways,
+    recall_of_scores,
+)
 
 
 @pytest.mark.parametrize(
@@ -50,26 +57,93 @@ def test_both_directions_are_the_ones_counted_by_hand() -> None:
 
 
 @pytest.mark.parametrize("case", [0, 1])
-def test_recall_is_the_recorded_one(shared_dir: Path, case: int) -> None:
+def test_recall_of_scores_is_the_recorded_one(shared_dir: Path, case: int) -> None:
     folder = shared_dir / "reference" / "official"
     recorded = json.loads((folder / "metrics.json").read_text())["recall_at_k"][case]
     with np.load(folder / recorded["file"]) as arrays:
-        triples, text_to_image = arrays["score_matrix"], arrays["text2img"]
-    images, image_index = np.unique(triples[:, 1].astype(int), return_inverse=True)
-    texts, text_index = np.unique(triples[:, 2].astype(int), return_inverse=True)
-    scores = np.empty((len(texts), len(images)))
-    scores[text_index, image_index] = triples[:, 0]
-    image_of = dict(text_to_image.tolist())
-    text_groups = np.array([image_of[text] for text in texts])
-    # Identities as candidates make the recorded scores the inner products.
-    image_ranks = ranks(scores, np.eye(len(images)), text_groups, images)
-    text_ranks = ranks(scores.T, np.eye(len(texts)), images, text_groups)
-    for depth in (1, 5, 10):
-        expected = recorded["result"]
-        assert (image_ranks < depth).mean() == pytest.approx(expected[f"img_recall@{depth}"])
-        assert (text_ranks < depth).mean() == pytest.approx(expected[f"cap_recall@{depth}"])
-    assert image_ranks.mean() + 1 == pytest.approx(recorded["result"]["img_avg_rank"])
-    assert text_ranks.mean() + 1 == pytest.approx(recorded["result"]["cap_avg_rank"])
+        scores, image_ids, text_ids = arrays["score_matrix"].T
+        image_of_text = dict(arrays["text2img"].tolist())
+    found = recall_of_scores(scores, image_ids.astype(int), text_ids.astype(int), image_of_text)
+    expected = {NAMES[k]: v for k, v in recorded["result"].items() if k != "key_eval"}
+    assert len(expected) == 13
+    assert {name: found[name] for name in expected} == pytest.approx(expected, abs=1e-14)
+
+
+# Two images; three texts of the first, one of the second. Of the second image with text 1 and
+# the first with text 3 nothing is known.
+PAIRS = {
+    "scores": np.array([0.9, 0.1, 0.2, 0.6, 0.5, 0.4]),
+    "image_ids": np.array([7, 8, 7, 7, 8, 8]),
+    "text_ids": np.array([0, 0, 1, 2, 2, 3]),
+}
+IMAGE_OF_TEXT = {0: 7, 1: 7, 2: 7, 3: 8}
+
+
+def test_recall_of_scores_is_the_one_counted_by_hand() -> None:
+    found = recall_of_scores(**PAIRS, image_of_text=IMAGE_OF_TEXT)
+    assert found["image_retrieval_recall@1"] == 1.0
+    assert found["image_retrieval_mean_rank"] == 1.0
+    assert found["text_retrieval_recall@1"] == 0.5  # before its text, image 8 finds text 2
+    assert found["text_retrieval_mean_rank"] == 1.5
+    assert found["text_retrieval_median_rank"] == 1.5
+    assert found["text_retrieval_mean_recall"] == pytest.approx((0.5 + 1 + 1) / 3)
+    assert found["mean_recall@1"] == 0.75
+
+
+def test_right_pair_without_a_score_ranks_last() -> None:
+    pairs = {name: column[1:] for name, column in PAIRS.items()}  # without text 0 on image 7
+    found = recall_of_scores(**pairs, image_of_text=IMAGE_OF_TEXT)
+    assert found["image_retrieval_mean_rank"] == 1.25  # its text finds the other image first
+    assert found["text_retrieval_mean_rank"] == 1.5  # the image finds text 2, also its own
+
+
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize(("score", "text_rank"), [(float("nan"), 2.0), (float("-inf"), 1.5)])
+def test_right_pair_whose_score_is_no_number_ranks_last(score: float, text_rank: float) -> None:
+    pairs = {**PAIRS, "scores": np.r_[score, PAIRS["scores"][1:]]}
+    found = recall_of_scores(**pairs, image_of_text=IMAGE_OF_TEXT)
+    assert found["image_retrieval_mean_rank"] == 1.25
+    assert found["text_retrieval_mean_rank"] == text_rank
+
+
+@pytest.mark.parametrize("seed", range(3))
+@pytest.mark.parametrize(("num_images", "num_texts"), [(1, 1), (3, 7), (11, 40)])
+def test_recall_of_scores_is_that_of_features_with_these_scores(
+    seed: int, num_images: int, num_texts: int
+) -> None:
+    generator = np.random.default_rng(seed)
+    # Few different scores: ties in both directions.
+    scores = generator.integers(5, size=(num_texts, num_images)).astype(float)
+    owners = np.r_[np.arange(num_images), generator.integers(num_images, size=num_texts)]
+    owners = owners[:num_texts]
+    expected = recall_both_ways(
+        np.eye(num_images), scores, np.arange(num_images), owners, interval_seed=1
+    )
+    order = generator.permutation(scores.size)
+    texts, images = np.unravel_index(order, scores.shape)
+    found = recall_of_scores(
+        scores.ravel()[order],
+        images + 50,
+        texts - 9,
+        {text - 9: int(image) + 50 for text, image in enumerate(owners)},
+        interval_seed=1,
+    )
+    assert {name: found[name] for name in expected} == pytest.approx(expected)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"text_ids": np.array([0, 0, 1, 2, 2, 9])}, "text 9 is scored but not in image_of_text"),
+        ({"image_ids": np.array([7, 5, 7, 7, 8, 8])}, "image 5 is scored but not in image_of_text"),
+        ({"image_ids": np.array([7, 7, 7, 7, 8, 8])}, "image 7 with text 0 is scored 2 times"),
+        ({"scores": np.array([0.5])}, "recall of 1 scores, 6 images"),
+        ({"image_of_text": {}}, "give one of each a pair, and the image of each text"),
+    ],
+)
+def test_scores_that_do_not_belong_are_refused(change: dict, message: str) -> None:
+    with pytest.raises(UserError, match=message):
+        recall_of_scores(**{**PAIRS, "image_of_text": IMAGE_OF_TEXT, **change})
 
 
 @pytest.mark.parametrize("max_scores", [1, 7, 50, 10**6])

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import numpy as np
+
+from unimo_paddle.errors import UserError
+from unimo_paddle.metrics.intervals import bootstrap_interval
 
 RECALL_DEPTHS = (1, 5, 10)
 MAX_SCORES = 1 << 24  # scores held at once: 64 MiB of float32
-NUM_RESAMPLES = 1000
-CONFIDENCE = 0.95
 
 
 def ranks(
@@ -55,29 +58,119 @@ def recall_both_ways(
     values: dict[str, float] = {}
     for direction, (queries, candidates, query_groups, groups) in directions.items():
         found = ranks(queries, candidates, query_groups, groups)
-        for depth in RECALL_DEPTHS:
-            name = f"{direction}_recall@{depth}"
-            values[name] = float((found < depth).mean())
-            if interval_seed is not None:
-                low, high = bootstrap_interval(found < depth, query_groups, seed=interval_seed)
-                values |= {f"{name}_low": low, f"{name}_high": high}
+        values |= _recalls(direction, found, query_groups, interval_seed)
         values[f"{direction}_median_rank"] = float(np.median(found) + 1)
     return values
 
 
-def bootstrap_interval(is_hit: np.ndarray, groups: np.ndarray, *, seed: int) -> tuple[float, float]:
-    """Return the interval of a mean of [N] hits when other groups had been drawn.
+def recall_of_scores(
+    scores: np.ndarray,
+    image_ids: np.ndarray,
+    text_ids: np.ndarray,
+    image_of_text: Mapping[int, int],
+    *,
+    interval_seed: int | None = None,
+) -> dict[str, float]:
+    """Return the recall of both directions where a score of each pair is known, not features.
 
-    Whole groups are drawn again with replacement: captions of one image succeed and fail together.
+    Of both directions: recall at 1, 5 and 10, their mean (``_mean_recall``), and the mean and
+    median rank from 1; of both together ``mean_recall@K``. What is not scored ranks last, so the
+    scores may be those of a first stage's best candidates; ties rank as ``ranks`` says.
+
+    Args:
+        scores, image_ids, text_ids: [P]; one entry a pair, in any order, each pair once.
+        image_of_text: the image of each text. Every text and image of it is a query.
+        interval_seed: if given, each recall has ``_low`` and ``_high``, as above.
     """
-    _, index = np.unique(groups, return_inverse=True)
-    sizes = np.bincount(index)
-    hits = np.bincount(index, weights=is_hit)
-    generator = np.random.default_rng(seed)
-    means = np.empty(NUM_RESAMPLES)
-    for i in range(NUM_RESAMPLES):
-        drawn = generator.integers(len(sizes), size=len(sizes))
-        means[i] = hits[drawn].sum() / sizes[drawn].sum()
-    tail = (1.0 - CONFIDENCE) / 2.0
-    low, high = np.quantile(means, [tail, 1.0 - tail])
-    return float(low), float(high)
+    pairs = _Pairs(scores, image_ids, text_ids, image_of_text)
+    values: dict[str, float] = {}
+    for direction, (found, groups) in {
+        "image_retrieval": (pairs.ranks_of_texts(), pairs.owners),
+        "text_retrieval": (pairs.ranks_of_images(), np.arange(len(pairs.images))),
+    }.items():
+        values |= _recalls(direction, found, groups, interval_seed)
+        recalls = [values[f"{direction}_recall@{depth}"] for depth in RECALL_DEPTHS]
+        values[f"{direction}_mean_recall"] = float(np.mean(recalls))
+        values[f"{direction}_mean_rank"] = float(found.mean() + 1)
+        values[f"{direction}_median_rank"] = float(np.median(found) + 1)
+    for depth in RECALL_DEPTHS:
+        both = [values[f"{name}_retrieval_recall@{depth}"] for name in ("image", "text")]
+        values[f"mean_recall@{depth}"] = float(np.mean(both))
+    return values
+
+
+class _Pairs:
+    """Scored pairs by index of image and text; memory grows with the pairs, not with N x M."""
+
+    def __init__(
+        self,
+        scores: np.ndarray,
+        image_ids: np.ndarray,
+        text_ids: np.ndarray,
+        image_of_text: Mapping[int, int],
+    ) -> None:
+        self.scores = np.asarray(scores, np.float64)
+        self.texts = np.array(sorted(image_of_text))
+        owner_ids = np.array([image_of_text[text] for text in self.texts.tolist()])
+        self.images, self.owners = np.unique(owner_ids, return_inverse=True)
+        if not len(self.scores) == len(image_ids) == len(text_ids) or not len(self.texts):
+            raise UserError(
+                f"recall of {len(self.scores)} scores, {len(image_ids)} images, {len(text_ids)} "
+                f"texts of {len(self.texts)}; give one of each a pair, and the image of each text"
+            )
+        self.image_index = _index_of(np.asarray(image_ids), self.images, "image")
+        self.text_index = _index_of(np.asarray(text_ids), self.texts, "text")
+        pairs, counts = np.unique(
+            self.text_index * len(self.images) + self.image_index, return_counts=True
+        )
+        if (counts > 1).any():
+            text, image = divmod(int(pairs[counts.argmax()]), len(self.images))
+            raise UserError(
+                f"recall: image {self.images[image]} with text {self.texts[text]} is scored "
+                f"{counts.max()} times; give each pair once"
+            )
+        self.is_right = self.owners[self.text_index] == self.image_index
+
+    def ranks_of_texts(self) -> np.ndarray:
+        """The rank (0 is best) of each text's image. Shape [M]."""
+        num_wrong = np.full(len(self.texts), len(self.images) - 1)
+        return self._ranks(self.text_index, num_wrong)
+
+    def ranks_of_images(self) -> np.ndarray:
+        """The rank (0 is best) of each image's best text. Shape [N]."""
+        num_wrong = len(self.texts) - np.bincount(self.owners)
+        return self._ranks(self.image_index, num_wrong)
+
+    def _ranks(self, queries: np.ndarray, num_wrong: np.ndarray) -> np.ndarray:
+        best = np.full(len(num_wrong), -np.inf)
+        with np.errstate(invalid="ignore"):  # NaN passes through, and ranks last below
+            np.maximum.at(best, queries[self.is_right], self.scores[self.is_right])
+        is_before = ~(self.scores < best[queries]) & ~self.is_right
+        found = np.bincount(queries[is_before], minlength=len(num_wrong))
+        # A right candidate without a score, or with NaN, ranks after all that are wrong.
+        return np.where(best > -np.inf, found, num_wrong)
+
+
+def _index_of(ids: np.ndarray, known: np.ndarray, kind: str) -> np.ndarray:
+    index = np.minimum(np.searchsorted(known, ids), len(known) - 1)
+    unknown = ids[known[index] != ids]
+    if len(unknown):
+        raise UserError(
+            f"recall: {kind} {unknown[0]} is scored but not in image_of_text; give the image of "
+            "every text, and no scores of others"
+        )
+    return index
+
+
+def _recalls(
+    direction: str, found: np.ndarray, groups: np.ndarray, interval_seed: int | None
+) -> dict[str, float]:
+    """Recall by depth of the ranks found, with intervals where a seed is given."""
+    values: dict[str, float] = {}
+    for depth in RECALL_DEPTHS:
+        name = f"{direction}_recall@{depth}"
+        values[name] = float((found < depth).mean())
+        if interval_seed is not None:
+            low, high = bootstrap_interval(found < depth, groups, seed=interval_seed)
+            values |= {f"{name}_low": low, f"{name}_high": high}
+    return values
