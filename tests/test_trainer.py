@@ -102,7 +102,7 @@ def test_stopped_and_resumed_run_equals_the_one_that_ran_through(
 ) -> None:
     run_file = write_short_run(FORMS[form] | {"train.num_workers": num_workers})
     stopped = build(run_file, tmp_path)
-    stopped.config = replace(stopped.config, max_steps=STOP)  # the schedule stays that of the run
+    stopped.max_steps = STOP  # the schedule stays that of the run
     stopped.train()
     resumed = build(run_file, tmp_path, resume=True)
     assert resumed.step == STOP

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from unimo_paddle.config import load_evaluator
 from unimo_paddle.errors import ToolParser, report_user_errors
-from unimo_paddle.evaluation import format_table, write_report
+from unimo_paddle.evaluation import format_table, write_predictions, write_report
 from unimo_paddle.logger import configure_logging
 
 
@@ -17,9 +17,16 @@ def main() -> None:
     parser.add_argument("--run", type=Path, required=True, help="folder that train.py wrote")
     parser.add_argument("--split", required=True, help="test, test_novel, or one of the run file")
     parser.add_argument("--step", type=int, help="a kept checkpoint; the newest by default")
+    parser.add_argument(
+        "--predictions", type=Path, help="also write what is predicted of each record, JSON lines"
+    )
     arguments = parser.parse_args()
     configure_logging()
-    metrics = load_evaluator(arguments.run, step=arguments.step).measure(arguments.split)
+    evaluator = load_evaluator(arguments.run, step=arguments.step)
+    metrics = evaluator.measure(arguments.split)
+    if arguments.predictions:
+        write_predictions(arguments.predictions, evaluator.predictions(arguments.split))
+        print(f"written: {arguments.predictions}")
     print(format_table(arguments.split, metrics))
     print(f"written: {write_report(arguments.run, arguments.split, metrics)}")
 

@@ -1,35 +1,92 @@
-"""Rank images for texts with a bundle.
+"""Use a bundle: rank images for texts, or predict what a fine-tuned task predicts.
 
 python tools/predict.py --bundle runs/x/bundle --images a.png b.png --texts "a red circle"
+python tools/predict.py --bundle runs/sst2/bundle --item text_a="a fine film"
+python tools/predict.py --bundle runs/vqa/bundle --item image=a.png --item question="how many dogs?"
+python tools/predict.py --bundle runs/vqa/bundle --items questions.jsonl > answers.jsonl
 """
 
 from __future__ import annotations
 
 import argparse
+import json
+import sys
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+from tqdm import tqdm
 
-from unimo_paddle.errors import ToolParser, report_user_errors
+from unimo_paddle.errors import ToolParser, UserError, report_user_errors
 from unimo_paddle.predictor import Predictor
+
+ITEMS_AT_ONCE = 256
 
 
 @report_user_errors
 def main() -> None:
-    """Print, for every text, the images from the most to the least similar."""
+    """Print, for every text, the images from the most to the least similar; or predictions."""
     parser = ToolParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--bundle", type=Path, required=True, help="folder that export.py wrote")
-    parser.add_argument("--images", type=Path, nargs="+", required=True, help="image files")
-    parser.add_argument("--texts", nargs="+", required=True, help="texts to look for")
+    parser.add_argument("--images", type=Path, nargs="+", help="image files to rank")
+    parser.add_argument("--texts", nargs="+", help="texts to look for in the images")
     parser.add_argument("--top", type=int, default=5, help="images shown a text")
+    parser.add_argument("--items", type=Path, help="JSON lines, a prediction is printed for each")
+    parser.add_argument(
+        "--item",
+        action="append",
+        metavar="KEY=VALUE",
+        help="a part of the one item to predict for, such as text_a=... or image=...; may repeat",
+    )
     arguments = parser.parse_args()
-    predictor = Predictor(arguments.bundle)
-    images = predictor.embed_images(arguments.images)
-    similarities = predictor.embed_texts(arguments.texts) @ images.T
-    for text, row in zip(arguments.texts, similarities, strict=True):
+    if arguments.items or arguments.item:
+        items = read_items(arguments.items) if arguments.items else [parse_item(arguments.item)]
+        print_predictions(Predictor(arguments.bundle), items)
+    elif arguments.images and arguments.texts:
+        print_ranking(Predictor(arguments.bundle), arguments.images, arguments.texts, arguments.top)
+    else:
+        parser.error("give --images with --texts, or --items, or --item")
+
+
+def print_ranking(predictor: Predictor, images: list[Path], texts: list[str], top: int) -> None:
+    """Print the images that fit each text best."""
+    similarities = predictor.embed_texts(texts) @ predictor.embed_images(images).T
+    for text, row in zip(texts, similarities, strict=True):
         print(text)
-        for index in np.argsort(-row, kind="stable")[: arguments.top]:
-            print(f"  {row[index]:+.3f}  {arguments.images[index]}")
+        for index in np.argsort(-row, kind="stable")[:top]:
+            print(f"  {row[index]:+.3f}  {images[index]}")
+
+
+def print_predictions(predictor: Predictor, items: list[dict[str, Any]]) -> None:
+    """Print a JSON object a line for each item."""
+    starts = range(0, len(items), ITEMS_AT_ONCE)
+    for start in tqdm(starts, desc="predicting", disable=len(starts) < 2, file=sys.stderr):
+        for prediction in predictor.predict(items[start : start + ITEMS_AT_ONCE]):
+            print(json.dumps(prediction, ensure_ascii=False))
+
+
+def read_items(path: Path) -> list[dict[str, Any]]:
+    """The objects of a file of JSON lines."""
+    try:
+        lines = path.read_text("utf-8").splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        reason = getattr(error, "strerror", None) or "it is not UTF-8 text"
+        raise UserError(f"--items {path} cannot be read: {reason}; check the path") from error
+    items = []
+    for number, line in enumerate(lines, 1):
+        try:
+            items.append(json.loads(line))
+        except ValueError as error:
+            raise UserError(f"{path}:{number} is not JSON: {line[:40]!r}; mend it") from error
+    return items
+
+
+def parse_item(parts: list[str]) -> dict[str, str]:
+    """One item from KEY=VALUE parts."""
+    for part in parts:
+        if "=" not in part:
+            raise UserError(f"--item {part!r} has no '='; write KEY=VALUE, such as text_a=...")
+    return dict(part.split("=", 1) for part in parts)
 
 
 if __name__ == "__main__":

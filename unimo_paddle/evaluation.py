@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import json
 from collections import defaultdict
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -17,6 +18,7 @@ from unimo_paddle.program import Runner, StaticProgram, build_evaluation, build_
 from unimo_paddle.tasks.base import Arrays, Task
 
 INDEX = "index"
+RETRIEVAL_DIRECTIONS = ("image_retrieval", "text_retrieval")
 
 
 @dataclass(frozen=True)
@@ -92,10 +94,16 @@ class Evaluator:
         """The task's metrics and the mean loss of each objective on a split."""
         return {**self.task.score(split, self.serve), **self._losses(split)}
 
+    def predictions(self, split: str) -> list[dict[str, Any]]:
+        """What is predicted of each record of a split."""
+        return self.task.predictions(split, self.serve)
+
     def _losses(self, split: str) -> dict[str, float]:
         if not self.config.max_loss_batches:
             return {}
         stream = self.task.evaluation_stream(split, self.config.batch_size)
+        if stream is None:
+            return {}
         if self._loss is None:
             self._loss = build_evaluation(self.task, stream.fields)
             self._fill(self._loss)
@@ -111,6 +119,14 @@ class Evaluator:
         return {f"loss/{key}": value / count for key, value in totals.items()}
 
 
+def write_predictions(path: Path, predictions: Sequence[Mapping[str, Any]]) -> None:
+    """Write predictions as JSON lines."""
+    if not predictions:
+        raise UserError("this task predicts nothing of single records; leave --predictions out")
+    lines = (json.dumps(item, ensure_ascii=False) + "\n" for item in predictions)
+    path.write_text("".join(lines), "utf-8")
+
+
 def write_report(folder: Path, split: str, metrics: dict[str, float]) -> Path:
     """Write ``evaluation-SPLIT.json`` into the run's folder."""
     path = folder / f"evaluation-{split}.json"
@@ -119,15 +135,31 @@ def write_report(folder: Path, split: str, metrics: dict[str, float]) -> Path:
 
 
 def format_table(split: str, metrics: dict[str, float]) -> str:
-    """A table that a person reads: recall both ways, then the losses."""
-    lines = [f"{split}", f"  {'':<18}{'R@1':>8}{'R@5':>8}{'R@10':>8}{'median rank':>14}"]
-    for direction in ("image_retrieval", "text_retrieval"):
+    """A table that a person reads: recall both ways, other metrics, then the losses."""
+    return "\n".join([split, *_recall_rows(metrics), *_metric_rows(metrics)])
+
+
+def _recall_rows(metrics: dict[str, float]) -> list[str]:
+    rows = []
+    for direction in RETRIEVAL_DIRECTIONS:
         if f"{direction}_recall@1" in metrics:
             recalls = [metrics[f"{direction}_recall@{k}"] for k in (1, 5, 10)]
             cells = "".join(f"{value:>8.3f}" for value in recalls)
             rank = metrics[f"{direction}_median_rank"]
-            lines.append(f"  {direction.replace('_', ' '):<18}{cells}{rank:>14.1f}")
+            rows.append(f"  {direction.replace('_', ' '):<18}{cells}{rank:>14.1f}")
+    header = f"  {'':<18}{'R@1':>8}{'R@5':>8}{'R@10':>8}{'median rank':>14}"
+    return [header, *rows] if rows else []
+
+
+def _metric_rows(metrics: dict[str, float]) -> list[str]:
+    rows = []
     for name, value in metrics.items():
-        if name.startswith("loss/"):
-            lines.append(f"  {name[5:]:<26}{value:>8.4f}")
-    return "\n".join(lines)
+        is_bound = name.endswith(("_low", "_high"))
+        is_told = name.removeprefix("loss/") in metrics and name.startswith("loss/")
+        if name.startswith(RETRIEVAL_DIRECTIONS) or is_bound or is_told:
+            continue
+        bounds = [metrics.get(f"{name}_{end}") for end in ("low", "high")]
+        interval = "" if None in bounds else "   {:.4f} .. {:.4f}".format(*bounds)
+        title = name.removeprefix("loss/").replace("_", " ")
+        rows.append(f"  {title:<26}{value:>8.4f}{interval}")
+    return rows

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +12,7 @@ from paddle import inference
 
 import unimo_paddle.tasks  # noqa: F401  registers the tasks
 from unimo_paddle.data.fields import Field, Sample, collate
+from unimo_paddle.data.records import Fault
 from unimo_paddle.errors import BadSample, UserError
 from unimo_paddle.ops.library import load_operators
 from unimo_paddle.settings import load
@@ -22,6 +23,7 @@ from unimo_paddle.tasks.bundle import (
     SETTINGS_NAME,
     BundleSettings,
 )
+from unimo_paddle.tasks.finetuning import PREDICT
 
 GRAPH_SUFFIXES = (".json", ".pdiparams")  # of the files that Paddle writes for a graph
 
@@ -70,23 +72,55 @@ class Predictor:
             raise UserError(f"embed_texts: {text!r} is no text; give a list of str")
         return self._task.encode_text(text)
 
+    def predict(self, items: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+        """Return a prediction for each item of a fine-tuned task.
+
+        Items hold what a line of the task's data files holds, without the label:
+        ``[{"text_a": "a fine film"}]`` of a classifier, ``[{"image": path, "question": text}]``
+        of one that answers questions. Image paths are relative to the current folder.
+        """
+        samples = [
+            self._encode_item(item, number) for number, item in enumerate(self._listed(items))
+        ]
+        return self._task.decode(self._run(PREDICT, samples))
+
+    def _encode_item(self, item: Mapping[str, Any], number: int) -> Sample:
+        if not isinstance(item, Mapping):
+            raise UserError(f"predict: item {number} is {item!r}; give a dictionary")
+        try:
+            return self._task.encode(self._task.parse(item))
+        except (Fault, BadSample) as bad:
+            raise UserError(f"predict: item {number}: {bad}; mend or remove it") from bad
+
     def _embed(
         self, name: str, items: Sequence[Any], encode: Callable[[Any], Sample]
     ) -> np.ndarray:
+        self._check_service(name)
+        try:
+            samples = [encode(item) for item in self._listed(items, name)]
+        except BadSample as bad:
+            raise UserError(f"{bad}; remove or replace it") from bad
+        (values,) = self._run(name, samples).values()
+        return values
+
+    def _listed(self, items: Sequence[Any], name: str = PREDICT) -> Sequence[Any]:
+        self._check_service(name)
+        if isinstance(items, str | Path | Mapping) or not len(items):
+            raise UserError(f"{name} needs a list of at least one item, not {items!r}")
+        return items
+
+    def _check_service(self, name: str) -> None:
         if name not in self._graphs:
             known = ", ".join(self._graphs)
             raise UserError(f"this bundle has no {name}; it serves {known}")
-        if isinstance(items, str | Path) or not len(items):
-            raise UserError(f"{name} needs a list of at least one item, not {items!r}")
-        try:
-            samples = [encode(item) for item in items]
-        except BadSample as bad:
-            raise UserError(f"{bad}; remove or replace it") from bad
+
+    def _run(self, name: str, samples: Sequence[Sample]) -> dict[str, np.ndarray]:
+        """The outputs of a graph for all samples, in batches."""
         parts = [
             self._graphs[name].run(samples[start : start + self.batch_size])
             for start in range(0, len(samples), self.batch_size)
         ]
-        return np.concatenate(parts)
+        return {key: np.concatenate([part[key] for part in parts]) for key in parts[0]}
 
 
 def _read_manifest(folder: Path) -> dict[str, Any]:
@@ -126,11 +160,16 @@ class _Graph:
         # On by default; one of its passes drops operations silently in Paddle 3.3.
         config.disable_mkldnn()
         self._predictor = inference.create_predictor(config)
-        self._output = self._predictor.get_output_names()[0]
+        # Paddle gives the outputs names of its own, in the order in which they were saved.
+        names = self._predictor.get_output_names()
+        self._outputs = dict(zip(entry["outputs"], names, strict=True))
 
-    def run(self, samples: Sequence[Sample]) -> np.ndarray:
+    def run(self, samples: Sequence[Sample]) -> dict[str, np.ndarray]:
         batch = collate(list(samples), self._fields)
         for name in self._predictor.get_input_names():
             self._predictor.get_input_handle(name).copy_from_cpu(batch[name])
         self._predictor.run()
-        return self._predictor.get_output_handle(self._output).copy_to_cpu()
+        return {
+            key: self._predictor.get_output_handle(name).copy_to_cpu()
+            for key, name in self._outputs.items()
+        }

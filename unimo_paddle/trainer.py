@@ -7,6 +7,7 @@ the step number are all that a checkpoint needs.
 from __future__ import annotations
 
 import logging
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,6 +19,7 @@ from unimo_paddle import distributed
 from unimo_paddle.checkpoint import (
     Checkpoint,
     describe_mismatch,
+    latest_checkpoint,
     load_checkpoint,
     save_checkpoint,
 )
@@ -42,8 +44,11 @@ CONFIG_NAME = "config.yaml"
 class TrainerConfig:
     """How long, how large, how often."""
 
-    start_from: str | None = None  # folder of a checkpoint whose weights a new run starts with
+    start_from: str | None = (
+        None  # a checkpoint, or a run's newest, whose weights a run starts with
+    )
     max_steps: int = 1000  # updates of the whole run
+    num_epochs: float | None = None  # passes over the first stream; given, it decides max_steps
     batch_size: int = 112  # samples of one pass of a process, all streams together
     gradient_accumulation: int = 1  # passes whose gradients are averaged for one update
     num_workers: int = 1  # threads that prepare batches ahead
@@ -56,8 +61,24 @@ class TrainerConfig:
         lows = {"num_workers": 0, "evaluation_interval": 0}
         for name, value in vars(self).items():
             low = lows.get(name, 1)
-            if name != "start_from" and value < low:
+            if name not in ("start_from", "num_epochs") and value < low:
                 raise UserError(f"train.{name} is {value}; give at least {low}")
+        if self.num_epochs is not None and not 0.0 < self.num_epochs < math.inf:
+            raise UserError(
+                f"train.num_epochs is {self.num_epochs}; give a number above 0, or null"
+            )
+
+    def num_steps(self, num_records: int, samples_per_pass: int) -> int:
+        """The updates of a run.
+
+        Args:
+            num_records: of the first stream.
+            samples_per_pass: how many of them a pass of all processes takes.
+        """
+        if self.num_epochs is None:
+            return self.max_steps
+        samples = num_records * self.num_epochs
+        return max(1, int(samples // (samples_per_pass * self.gradient_accumulation)))
 
 
 class Trainer:
@@ -95,7 +116,11 @@ class Trainer:
         )
         fields = [item for stream in streams for item in stream.fields]
         self.num_samples = sum(stream.batch_size for stream in streams)
-        self.optimizer = build_optimizer(optimizer, config.max_steps)
+        first = streams[0]
+        self.max_steps = config.num_steps(
+            len(first.records), first.batch_size * distributed.num_ranks()
+        )
+        self.optimizer = build_optimizer(optimizer, self.max_steps)
         self.update = build_update(
             task,
             config.batch_size,
@@ -147,7 +172,8 @@ class Trainer:
 
     def _start_from(self, path: Path) -> None:
         """Take the weights, not the moments, that a checkpoint shares with this network by name."""
-        arrays = load_checkpoint(path).arrays
+        newest = latest_checkpoint(path / CHECKPOINT_DIR)
+        arrays = load_checkpoint(path if newest is None else newest).arrays
         names, program = self.update.parameter_names, self.update.programs[0]
         shared = [name for name in names if name in arrays]
         absent = [name for name in names if name not in arrays]
@@ -173,10 +199,10 @@ class Trainer:
         passes = config.gradient_accumulation
         folder = self.output_dir / LOG_DIR if distributed.rank() == 0 else None
         metrics: dict[str, dict[str, float]] = {}
-        batches = self.loader.batches(start * passes, config.max_steps * passes)
-        with RunLogger(folder, max_steps=config.max_steps, start_step=start) as log:
+        batches = self.loader.batches(start * passes, self.max_steps * passes)
+        with RunLogger(folder, max_steps=self.max_steps, start_step=start) as log:
             log.hyper_parameters(self.settings, ["train/loss"])
-            while self.step < config.max_steps:
+            while self.step < self.max_steps:
                 learning_rate = self.optimizer.schedule.get_lr()
                 values = self._advance(batches)
                 if self._is_due(config.log_interval):
@@ -199,7 +225,7 @@ class Trainer:
         return values
 
     def _is_due(self, interval: int) -> bool:
-        return self.step % interval == 0 or self.step == self.config.max_steps
+        return self.step % interval == 0 or self.step == self.max_steps
 
     def _report(self, log: RunLogger, values: dict[str, np.ndarray], learning_rate: float) -> None:
         losses = {name: float(np.mean(value)) for name, value in values.items()}

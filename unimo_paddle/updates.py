@@ -1,9 +1,11 @@
-"""Updates: from batches to new weights, in one of three forms with one interface.
+"""Updates: from batches to new weights, in one of four forms with one interface.
 
 - plain: one program does it all;
 - accumulating: passes add their gradients to accumulators, and one program applies them;
 - cached: a pass encodes its batch slice by slice (``tasks.base.CachedLoss``), in several programs
-  that add to the same accumulators. Between them only features and their gradients are kept.
+  that add to the same accumulators. Between them only features and their gradients are kept;
+- adversarial: a pass runs one program several times, each time with other perturbations
+  (``adversarial``).
 
 Dropout is reseeded before everything that draws, from its place in the run alone, never from what
 ran before. So a resumed run draws what the run would have drawn, and a slice is encoded twice with
@@ -22,6 +24,7 @@ import paddle
 from paddle import Tensor
 
 from unimo_paddle import distributed
+from unimo_paddle.adversarial import PerturbedLoss
 from unimo_paddle.data.fields import Batch, Field
 from unimo_paddle.optimizer import Optimizer
 from unimo_paddle.program import (
@@ -113,9 +116,12 @@ def build_update(
         batch_size: samples of the batches, of all streams.
         fields: of the batches.
     """
-    cached = task.cached_loss(batch_size)
+    cached, perturbed = task.cached_loss(batch_size), task.perturbed_loss()
+    assert cached is None or perturbed is None, "no task is both cached and perturbed"
     share = 1.0 / num_passes
-    if cached is not None:
+    if perturbed is not None:
+        pass_ = AdversarialPass(task, perturbed, fields, seed=seed, share=share)
+    elif cached is not None:
         pass_ = CachedPass(task, cached, seed=seed, share=share)
     elif num_passes == 1:
         whole = WholePass(build_training(task, fields, optimizer, seed=seed))
@@ -192,6 +198,45 @@ class CachedPass:
             _seed_dropout(*place, 0, index)
             parts.append(runner.run(self.encode, _cut(batch, self.encode, rows)))
         return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
+
+
+class AdversarialPass:
+    """A batch learnt from as often as its perturbations take steps (see ``PerturbedLoss``)."""
+
+    def __init__(
+        self,
+        task: Task,
+        perturbed: PerturbedLoss,
+        fields: Sequence[Field],
+        *,
+        seed: int,
+        share: float,
+    ) -> None:
+        self._perturbed = perturbed
+        fields = (*fields, *perturbed.fields)
+        self.programs = (build_pass(task, fields, perturbed.step, seed=seed, share=share),)
+
+    def run(self, runner: Runner, batch: Batch, place: Place) -> dict[str, np.ndarray]:
+        """See ``Pass``."""
+        rng = np.random.default_rng(np.random.SeedSequence((*place, 0)))
+        steps = self.steps(runner, batch, self._perturbed.start(batch, rng), place)
+        values: dict[str, np.ndarray] = {}
+        for outputs in steps:
+            for name, value in outputs.items():
+                values[name] = values.get(name, 0.0) + value
+        # The loss is a sum over the steps, its parts are means.
+        count = self._perturbed.config.steps
+        return {name: x if name == "loss" else x / count for name, x in values.items()}
+
+    def steps(
+        self, runner: Runner, batch: Batch, perturbations: Arrays, place: Place
+    ) -> Iterator[dict[str, np.ndarray]]:
+        """Learn from each step in turn; yield its loss and the parts of it."""
+        for index in range(self._perturbed.config.steps):
+            _seed_dropout(*place, 0, index)
+            outputs = runner.run(self.programs[0], {**batch, **perturbations})
+            perturbations = {name: outputs.pop(name) for name in perturbations}
+            yield outputs
 
 
 def _cut(arrays: Arrays, program: StaticProgram, rows: slice) -> dict[str, np.ndarray]:

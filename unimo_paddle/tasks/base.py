@@ -12,6 +12,7 @@ import draccus
 import numpy as np
 from paddle import Tensor, nn
 
+from unimo_paddle.adversarial import PerturbedLoss
 from unimo_paddle.data.fields import Field
 from unimo_paddle.data.loader import Stream
 from unimo_paddle.models import ModelConfig
@@ -106,8 +107,8 @@ class Task(ABC):
         """The streams of a training batch of ``batch_size`` samples a process."""
 
     @abstractmethod
-    def evaluation_stream(self, split: str, batch_size: int) -> Stream:
-        """The records of a split, encoded without augmentation."""
+    def evaluation_stream(self, split: str, batch_size: int) -> Stream | None:
+        """The records of a split, encoded without augmentation; None: it has no labels."""
 
     @abstractmethod
     def build_network(self) -> nn.Layer:
@@ -119,6 +120,10 @@ class Task(ABC):
 
     def cached_loss(self, batch_size: int) -> CachedLoss | None:
         """The same loss of a training batch, computed slice by slice; None: all at once."""
+        return None
+
+    def perturbed_loss(self) -> PerturbedLoss | None:
+        """What is learnt in training in place of ``loss``; None: nothing is perturbed."""
         return None
 
     def initial_values(self, serve: Callable[[str, Stream], Arrays]) -> dict[str, np.ndarray]:
@@ -136,6 +141,16 @@ class Task(ABC):
         Args:
             serve: (service name, stream) -> outputs of all records of the stream in order.
         """
+
+    def predictions(
+        self, split: str, serve: Callable[[str, Stream], Arrays]
+    ) -> list[dict[str, Any]]:
+        """What is predicted of each record of a split, as JSON holds it; none: nothing is.
+
+        Args:
+            serve: as for ``score``.
+        """
+        return []
 
     def pictures(self, split: str, serve: Callable[[str, Stream], Arrays]) -> dict[str, np.ndarray]:
         """Images [H, W, 3] uint8 by name that show a person what the network does.

@@ -1,0 +1,84 @@
+"""Answers in a dialogue about a passage: CoQA."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from unimo_paddle.data.fields import Sample
+from unimo_paddle.data.records import Fault, check_text
+from unimo_paddle.data.sequences import mark_dialogue
+from unimo_paddle.errors import UserError
+from unimo_paddle.models import ModelConfig
+from unimo_paddle.tasks.base import TaskConfig
+from unimo_paddle.tasks.language import LanguageConfig
+from unimo_paddle.tasks.segments import DIALOGUE_INPUTS, TEXT_INPUTS, TEXT_ORDER
+from unimo_paddle.tasks.seq2seq import TARGET_COLUMN, Seq2SeqTask, SourceDataConfig
+
+NUM_ROLES = 3  # who answers, who asks, what is known
+TURN_SEPARATOR = " [SEP] "
+
+
+@dataclass(frozen=True)
+class DialogueRecord:
+    """What is known, what was said, and the answer."""
+
+    knowledge: str
+    turns: tuple[str, ...]  # oldest first
+    target: str | None = None
+
+
+@TaskConfig.register_subclass("dialogue")
+@dataclass(frozen=True)
+class DialogueConfig(TaskConfig):
+    """An answer to the last turn of a dialogue; tables have knowledge, src and tgt."""
+
+    data: SourceDataConfig = field(default_factory=SourceDataConfig)
+    language: LanguageConfig = field(default_factory=LanguageConfig)
+
+    def build(self, model: ModelConfig, assets_dir: Path) -> DialogueTask:
+        """Make the task for a model with embeddings of roles and turns."""
+        return DialogueTask(self, model, assets_dir)
+
+
+class DialogueTask(Seq2SeqTask):
+    """As ``Seq2SeqTask``, the source being a passage and the last turns of a dialogue."""
+
+    encoded = (*TEXT_INPUTS, TEXT_ORDER, *DIALOGUE_INPUTS)
+
+    def __init__(self, config: DialogueConfig, model: ModelConfig, assets_dir: Path) -> None:
+        super().__init__(config, model, assets_dir)
+        if model.num_roles < NUM_ROLES or model.num_turns < 2:
+            raise UserError(
+                f"model.num_roles is {model.num_roles} and model.num_turns {model.num_turns}; a "
+                f"dialogue needs at least {NUM_ROLES} and 2, the original has 3 and 16"
+            )
+
+    def parse(self, item: Mapping[str, Any]) -> DialogueRecord:
+        """A record from ``src`` (turns joined by ``[SEP]``), ``knowledge`` and ``tgt``."""
+        if "src" not in item:
+            raise Fault(f"'src' is missing; found {', '.join(item) or 'nothing'}")
+        knowledge, target = item.get("knowledge") or "", item.get(TARGET_COLUMN)
+        check_text(item["src"], "src")
+        if target is not None:
+            check_text(target, TARGET_COLUMN)
+        turns = tuple(item["src"].split(TURN_SEPARATOR))
+        for text in (knowledge, *turns, target or ""):
+            self.check_ids(text)
+        return DialogueRecord(knowledge, turns, target)
+
+    def texts(self, record: DialogueRecord) -> Iterable[str]:
+        """What is known, what was said, and the answer."""
+        return [record.knowledge, *record.turns, *([record.target] if record.target else [])]
+
+    def encode_source(self, record: DialogueRecord) -> Sample:
+        """What is known and the last turns."""
+        return mark_dialogue(
+            self.ids(record.knowledge),
+            [self.ids(turn) for turn in record.turns[1 - self.model.num_turns :]],
+            self.data.max_source_length,
+            first_position=self.model.first_position,
+            is_continuous=self.data.continuous_positions,
+        )

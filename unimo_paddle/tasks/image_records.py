@@ -1,0 +1,162 @@
+"""Records with an image, from JSON lines or the built-in scenes; what tasks on them share."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from unimo_paddle.data.fields import Sample
+from unimo_paddle.data.image_files import read_image
+from unimo_paddle.data.images import ImageConfig, Regions, encode_image, encode_regions
+from unimo_paddle.data.records import Fault, Folder, gather, parse_object, read_lines, text_of
+from unimo_paddle.data.scenes import SceneConfig, ensure_scenes
+from unimo_paddle.data.sequences import mark_ids, mark_text
+from unimo_paddle.data.sources import parse_regions
+from unimo_paddle.errors import BadSample, UserError
+from unimo_paddle.models import ModelConfig
+from unimo_paddle.tasks.finetuning import FineTuningDataConfig, FineTuningTask
+from unimo_paddle.tasks.segments import image_inputs
+
+SOURCES = ("files", "original", "scenes")
+
+Image = Path | np.ndarray | Regions  # a file, pixels [H, W, 3] uint8 RGB, or a detector's output
+Text = str | tuple[int, ...]  # or ids with their [CLS] and [SEP], as the original's files hold them
+
+
+@dataclass(frozen=True)
+class ImageDataConfig(FineTuningDataConfig):
+    """Where records with images come from."""
+
+    source: str = "files"  # files of JSON lines, files of the original, or the built-in scenes
+    scenes_dir: str = "runs/data/scenes"  # folder of the built-in data, generated on first use
+    scenes: SceneConfig = field(default_factory=SceneConfig)  # what the built-in data holds
+    image: ImageConfig = field(default_factory=ImageConfig)
+    max_text_length: int = 128  # tokens, [CLS] and [SEP] included; longer texts are cut
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.source not in SOURCES:
+            raise UserError(
+                f"task.data.source is {self.source!r}; choose one of {', '.join(SOURCES)}"
+            )
+        if self.source == "original" and self.image.kind != "regions":
+            raise UserError(
+                "task.data.source original holds regions; set task.data.image.kind to regions"
+            )
+        if self.max_text_length < 3:
+            raise UserError(f"task.data.max_text_length is {self.max_text_length}; give at least 3")
+
+
+class ImageTask(FineTuningTask):
+    """A task on such records; what it predicts is its own."""
+
+    data: ImageDataConfig
+    scenes_prefix: str  # of the built-in files for this task: {prefix}train.jsonl and so on
+
+    def __init__(self, data: ImageDataConfig, model: ModelConfig, assets_dir: Path) -> None:
+        super().__init__(data, model, assets_dir)
+        self.data = data
+        if data.image.region_feature_size != model.region_feature_size:
+            raise UserError(
+                f"model.region_feature_size is {model.region_feature_size} but task.data.image "
+                f"makes {data.image.region_feature_size} numbers a row; set it to that"
+            )
+        self.image_inputs = image_inputs(model.region_feature_size)
+
+    @abstractmethod
+    def parse_with(self, item: Mapping[str, Any], find: Callable[[str], Path]) -> Any:
+        """The record of a JSON object.
+
+        Args:
+            find: turns the path that the object names into a file.
+        """
+
+    @abstractmethod
+    def read_original(self, path: Path) -> Sequence[Any]:
+        """The records of a file in the original's format."""
+
+    def prepare(self, seed: int) -> None:
+        """Generate the built-in data and make the vocabulary, where absent."""
+        if self.data.source == "scenes":
+            ensure_scenes(Path(self.data.scenes_dir), self.data.scenes)
+        super().prepare(seed)
+
+    def split_path(self, split: str) -> Path:
+        """The file of a split."""
+        if self.data.source != "scenes":
+            return super().split_path(split)
+        path = Path(self.data.scenes_dir) / f"{self.scenes_prefix}{split}.jsonl"
+        if not path.is_file():
+            raise UserError(f"the built-in data has no split {split!r} here; choose test")
+        return path
+
+    def read(self, path: Path) -> Sequence[Any]:
+        """The records of a file of JSON lines, or of the original's format where that is set."""
+        if self.data.source == "original":
+            return self.read_original(path)
+        folder = Folder(path.parent)
+        return gather(
+            path,
+            read_lines(path),
+            lambda line: self.parse_with(parse_object(line), folder.find),
+            bad_record_limit=self.data.bad_record_limit,
+        )
+
+    def parse(self, item: Mapping[str, Any]) -> Any:
+        """The record that a user gives to the predictor."""
+        return self.parse_with(item, _existing_file)
+
+    def image_of(self, item: Mapping[str, Any], find: Callable[[str], Path]) -> Image:
+        """The image of a JSON object: its ``regions`` or its file, as is configured.
+
+        From the predictor ``image`` may also be pixels.
+        """
+        if self.data.image.kind == "regions":
+            if not item.get("regions"):
+                raise Fault("'regions' is missing; give them, or use task.data.image.kind patches")
+            return parse_regions(item["regions"])
+        if isinstance(item.get("image"), np.ndarray):
+            return item["image"]
+        return find(text_of(item, "image"))
+
+    def encode_image(
+        self,
+        image: Image,
+        rng: np.random.Generator | None = None,
+        texts: Sequence[Text] = (),
+    ) -> Sample:
+        """The rows of an image; cropped and flipped where a generator is given.
+
+        Args:
+            texts: what is said of the image; one that names a side forbids the flip.
+        """
+        config = self.data.image
+        if isinstance(image, Regions):
+            features, boxes = encode_regions(image, config, where="regions")
+        else:
+            pixels = image
+            if isinstance(image, Path):
+                pixels = read_image(image, max_pixels=config.max_pixels, min_side=config.image_size)
+            words = [text for text in texts if isinstance(text, str)]
+            features, boxes = encode_image(pixels, config, rng=rng, captions=words)
+        mask = np.ones(len(features), np.float32)
+        return {"region_features": features, "region_boxes": boxes, "region_mask": mask}
+
+    def encode_text(self, text: Text) -> Sample:
+        """``[CLS] text [SEP]``."""
+        length, first = self.data.max_text_length, self.model.first_position
+        if isinstance(text, str):
+            return mark_text(self.tokenizer.encode(text), length, first_position=first)
+        return mark_ids(text, length, first_position=first)
+
+
+def _existing_file(name: str) -> Path:
+    path = Path(name)
+    if not path.is_file():
+        raise BadSample(name, "there is no such image file")
+    return path

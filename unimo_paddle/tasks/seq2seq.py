@@ -1,0 +1,191 @@
+"""Text from text: summaries, headlines, questions."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from paddle import Tensor
+
+from unimo_paddle.data.fields import Field, Sample
+from unimo_paddle.data.records import Fault, check_text
+from unimo_paddle.data.sequences import append_target, mark_source
+from unimo_paddle.data.tables import ID_COLUMN, UNNAMED_COLUMN, read_table
+from unimo_paddle.errors import UserError
+from unimo_paddle.models import ModelConfig
+from unimo_paddle.tasks.base import Arrays, TaskConfig, Tensors
+from unimo_paddle.tasks.finetuning import FineTuningDataConfig, FineTuningTask, Prediction
+from unimo_paddle.tasks.language import (
+    LanguageConfig,
+    LanguageNetwork,
+    decode_likelihood,
+    language_terms,
+    measure_likelihood,
+    target_likelihood,
+)
+from unimo_paddle.tasks.segments import TARGETS, TEXT_INPUTS, TEXT_ORDER
+
+TARGET_COLUMN = "tgt"
+NOT_SOURCES = (TARGET_COLUMN, ID_COLUMN, UNNAMED_COLUMN)
+
+
+@dataclass(frozen=True)
+class SourceRecord:
+    """What a text is written from, and that text."""
+
+    sources: tuple[str, ...]
+    target: str | None = None
+
+
+@dataclass(frozen=True)
+class SourceDataConfig(FineTuningDataConfig):
+    """Tables with a column ``tgt``; all others, in order, are the source."""
+
+    columns: tuple[str, ...] = ()  # of tables without a header line, such as [src, tgt]
+    max_source_length: int = 512  # tokens of a source column; longer ones are cut
+    is_tokenized: bool = False  # cells hold BPE ids (of encoder.json) instead of text
+    continuous_positions: bool = False  # of source and target together; else each starts anew
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.max_source_length < 3:
+            raise UserError(
+                f"task.data.max_source_length is {self.max_source_length}; give at least 3"
+            )
+
+
+@TaskConfig.register_subclass("seq2seq")
+@dataclass(frozen=True)
+class Seq2SeqConfig(TaskConfig):
+    """A text for each source."""
+
+    data: SourceDataConfig = field(default_factory=SourceDataConfig)
+    language: LanguageConfig = field(default_factory=LanguageConfig)
+
+    def build(self, model: ModelConfig, assets_dir: Path) -> Seq2SeqTask:
+        """Make the task for a model of these sizes."""
+        return Seq2SeqTask(self, model, assets_dir)
+
+
+class Seq2SeqTask(FineTuningTask):
+    """Generates a target after its source; judged by how likely the true target is."""
+
+    encoded: tuple[Field, ...] = (*TEXT_INPUTS, TEXT_ORDER)
+    targets = ()
+
+    def __init__(self, config: Any, model: ModelConfig, assets_dir: Path) -> None:
+        super().__init__(config.data, model, assets_dir)
+        self.config = config
+        self.data = config.data
+        # A target is part of what is encoded.
+        self.inputs = (*self.encoded, *TARGETS)
+        longest = config.language.max_target_length
+        if longest > model.max_text_length or self.data.max_source_length > model.max_text_length:
+            raise UserError(
+                f"model.max_positions {model.max_positions} holds texts of {model.max_text_length} "
+                f"tokens, less than max_source_length {self.data.max_source_length} or "
+                f"max_target_length {longest}; raise it or lower them"
+            )
+
+    # ---- host half
+
+    def read(self, path: Path) -> Sequence[Any]:
+        """The rows of a table."""
+        return read_table(
+            path,
+            self.parse,
+            required=(),
+            columns=self.data.columns,
+            bad_record_limit=self.data.bad_record_limit,
+        )
+
+    def parse(self, item: Mapping[str, Any]) -> SourceRecord:
+        """A record from ``tgt``, where it is there, and the source columns."""
+        sources = tuple(str(value) for name, value in item.items() if name not in NOT_SOURCES)
+        if not sources:
+            raise Fault(f"no column of a source, only {', '.join(item) or 'nothing'}")
+        target = item.get(TARGET_COLUMN)
+        if target is not None:
+            check_text(target, TARGET_COLUMN)
+        for text in (*sources, *([] if target is None else [target])):
+            self.check_ids(text)
+        return SourceRecord(sources, target)
+
+    def check_ids(self, text: str) -> None:
+        """Raise a ``Fault`` for a cell that should hold BPE ids and does not."""
+        if self.data.is_tokenized:
+            for word in text.split():
+                if not (word.isascii() and word.isdigit()):
+                    raise Fault(f"{word[:40]!r} is no BPE id, though task.data.is_tokenized is set")
+
+    def texts(self, record: SourceRecord) -> Iterable[str]:
+        """Source and target."""
+        return [*record.sources, *([] if record.target is None else [record.target])]
+
+    def ids(self, text: str) -> list[int]:
+        """The ids of a cell."""
+        if self.data.is_tokenized:
+            return self.tokenizer.rows_of(map(int, text.split()))
+        return self.tokenizer.encode(text)
+
+    def encode_source(self, record: Any) -> Sample:
+        """The source, before a target is appended."""
+        return mark_source(
+            [self.ids(text) for text in record.sources],
+            self.data.max_source_length,
+            first_position=self.model.first_position,
+            is_continuous=self.data.continuous_positions,
+        )
+
+    def encode(self, record: Any, rng: np.random.Generator | None = None) -> Sample:
+        """Source and target; a target that is missing is empty."""
+        source = self.encode_source(record)
+        first = self.model.first_position
+        if self.data.continuous_positions:
+            first += len(source["input_ids"])
+        return append_target(
+            source,
+            self.ids(record.target or ""),
+            self.config.language.max_target_length,
+            end_id=self.tokenizer.mask_id,
+            first_position=first,
+        )
+
+    def encode_targets(self, record: Any) -> Sample:
+        """Nothing: the target is part of what is encoded."""
+        return {}
+
+    def is_labelled(self, record: Any) -> bool:
+        """Whether the record has a target."""
+        return record.target is not None
+
+    def length(self, record: Any) -> int:
+        """Characters: near enough to the number of tokens."""
+        return sum(map(len, self.texts(record)))
+
+    def decode(self, outputs: Arrays) -> list[Prediction]:
+        """How likely each target is."""
+        return decode_likelihood(outputs)
+
+    def measure(
+        self, predictions: Sequence[Prediction], records: Sequence[Any]
+    ) -> dict[str, float]:
+        """Nats a token and perplexity of the true targets."""
+        return measure_likelihood(predictions)
+
+    # ---- graph half
+
+    def build_network(self) -> LanguageNetwork:
+        """Make the Transformer with the language head."""
+        return LanguageNetwork(self.model, self.encoded, with_images=False)
+
+    def loss(self, network: LanguageNetwork, batch: Tensors) -> dict[str, Tensor]:
+        """The smoothed cross entropy of the target's words."""
+        return language_terms(network(batch), batch, self.config.language)
+
+    def predict(self, network: LanguageNetwork, batch: Tensors) -> dict[str, Tensor]:
+        """How likely each target is."""
+        return target_likelihood(network(batch), batch)

@@ -1,0 +1,94 @@
+"""Records of one or two texts with a label, from tables; what tasks on them share."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from unimo_paddle.data.fields import Sample
+from unimo_paddle.data.records import Fault, check_text
+from unimo_paddle.data.sequences import mark_pair, mark_text
+from unimo_paddle.data.tables import read_table
+from unimo_paddle.errors import UserError
+from unimo_paddle.tasks.finetuning import FineTuningDataConfig, FineTuningTask
+from unimo_paddle.tasks.segments import TEXT_INPUTS
+
+
+@dataclass(frozen=True)
+class TextRecord:
+    """One text, or two, and what is said of them."""
+
+    text_a: str
+    text_b: str | None = None
+    label: str | None = None
+
+
+@dataclass(frozen=True)
+class TextDataConfig(FineTuningDataConfig):
+    """Tables with the columns text_a and, as wanted, text_b, label and qid."""
+
+    columns: tuple[str, ...] = ()  # of tables without a header line, such as [label, _, text_a]
+    max_text_length: int = 128  # tokens, [CLS] and [SEP] included; longer texts are cut
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.max_text_length < 3:
+            raise UserError(f"task.data.max_text_length is {self.max_text_length}; give at least 3")
+
+
+class TextTask(FineTuningTask):
+    """A task on such records; what it predicts is its own."""
+
+    data: TextDataConfig
+    inputs = TEXT_INPUTS
+
+    def read(self, path: Path) -> Sequence[TextRecord]:
+        """The rows of a table."""
+        return read_table(
+            path,
+            self.parse,
+            required=["text_a"],
+            columns=self.data.columns,
+            bad_record_limit=self.data.bad_record_limit,
+        )
+
+    def parse(self, item: Mapping[str, Any]) -> TextRecord:
+        """A record from ``text_a`` and, where they are there, ``text_b`` and ``label``."""
+        if "text_a" not in item:
+            raise Fault(f"'text_a' is missing; found {', '.join(item) or 'nothing'}")
+        text_a, text_b, label = item["text_a"], item.get("text_b") or None, item.get("label")
+        check_text(text_a, "text_a")
+        if text_b is not None:
+            check_text(text_b, "text_b")
+        if label is not None:
+            label = str(label).strip()
+            self.check_label(label)
+        return TextRecord(text_a, text_b, label)
+
+    def check_label(self, label: str) -> None:
+        """Raise a ``Fault`` for what is no label of the task."""
+        raise NotImplementedError
+
+    def texts(self, record: TextRecord) -> Iterable[str]:
+        """The text or the two texts."""
+        return [record.text_a] if record.text_b is None else [record.text_a, record.text_b]
+
+    def encode(self, record: TextRecord, rng: np.random.Generator | None = None) -> Sample:
+        """``[CLS] a [SEP]`` or ``[CLS] a [SEP] b [SEP]``."""
+        length, first = self.data.max_text_length, self.model.first_position
+        ids = [self.tokenizer.encode(text) for text in self.texts(record)]
+        if len(ids) == 1:
+            return mark_text(ids[0], length, first_position=first)
+        return mark_pair(*ids, length, first_position=first)
+
+    def is_labelled(self, record: TextRecord) -> bool:
+        """Whether the row has a label."""
+        return record.label is not None
+
+    def length(self, record: TextRecord) -> int:
+        """Characters: near enough to the number of tokens."""
+        return sum(map(len, self.texts(record)))
