@@ -219,11 +219,12 @@ class AdversarialPass:
     def run(self, runner: Runner, batch: Batch, place: Place) -> dict[str, np.ndarray]:
         """See ``Pass``."""
         rng = np.random.default_rng(np.random.SeedSequence((*place, 0)))
-        steps = self.steps(runner, batch, self._perturbed.start(batch, rng), place)
+        start = self._perturbed.start(batch, rng)
         values: dict[str, np.ndarray] = {}
-        for outputs in steps:
+        for outputs in self.steps(runner, batch, start, place):
             for name, value in outputs.items():
-                values[name] = values.get(name, 0.0) + value
+                if name not in start:
+                    values[name] = values.get(name, 0.0) + value
         # The loss is a sum over the steps, its parts are means.
         count = self._perturbed.config.steps
         return {name: x if name == "loss" else x / count for name, x in values.items()}
@@ -231,11 +232,11 @@ class AdversarialPass:
     def steps(
         self, runner: Runner, batch: Batch, perturbations: Arrays, place: Place
     ) -> Iterator[dict[str, np.ndarray]]:
-        """Learn from each step in turn; yield its loss and the parts of it."""
+        """Learn from each step in turn; yield its loss, the parts of it, and what moved."""
         for index in range(self._perturbed.config.steps):
             _seed_dropout(*place, 0, index)
             outputs = runner.run(self.programs[0], {**batch, **perturbations})
-            perturbations = {name: outputs.pop(name) for name in perturbations}
+            perturbations = {name: outputs[name] for name in perturbations}
             yield outputs
 
 
