@@ -1,0 +1,383 @@
+"""Visual entailment: records of all kinds, and the original's numbers."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from unimo_paddle.adversarial import AdversarialConfig, PerturbedLoss, scaled_start
+from unimo_paddle.data.fields import collate
+from unimo_paddle.data.images import ImageConfig
+from unimo_paddle.data.loader import Loader
+from unimo_paddle.data.records import Fault
+from unimo_paddle.data.scenes import SceneConfig
+from unimo_paddle.data.text import TokenizerConfig
+from unimo_paddle.errors import UserError
+from unimo_paddle.models import ModelConfig
+from unimo_paddle.optimizer import OptimizerConfig, build_optimizer
+from unimo_paddle.program import (
+    ACCUMULATOR_SUFFIX,
+    GRADIENT_SUFFIX,
+    Runner,
+    build_evaluation,
+    build_pass,
+    build_service,
+)
+from unimo_paddle.tasks.visual_entailment import (
+    EntailmentDataConfig,
+    VisualEntailmentConfig,
+    VisualEntailmentTask,
+)
+from unimo_paddle.updates import AdversarialPass, build_update
+
+FORWARD_TOLERANCE = 1e-5  # of the largest recorded value, where that is above one
+GRADIENT_TOLERANCE = 1e-3  # of the largest entry of each recorded gradient or perturbation
+PLACE = (0, 0, 0)
+REGIONS = ImageConfig(kind="regions", max_regions=10, feature_size=32)
+# The sizes in tiny_config.json; the recordings have no dropout.
+ORIGINAL_MODEL = ModelConfig(
+    vocab_size=1000,
+    hidden_size=64,
+    num_layers=3,
+    num_heads=4,
+    max_positions=130,
+    region_feature_size=32,
+    hidden_dropout=0.0,
+    attention_dropout=0.0,
+)
+
+pytestmark = pytest.mark.usefixtures("static_graph")
+
+
+@pytest.fixture(scope="module")
+def official(shared_dir: Path) -> Path:
+    return shared_dir / "reference" / "official"
+
+
+def recorded(folder: Path, name: str) -> dict[str, Any]:
+    with np.load(folder / f"{name}.npz") as arrays:
+        return {key: arrays[key] for key in arrays.files}
+
+
+def recorded_batch(recording: dict[str, Any]) -> dict[str, np.ndarray]:
+    """What the original was fed, under our names."""
+    regions = recording["in/image_loc"].shape[1]
+    mask = recording["in/input_mask"].diagonal(axis1=1, axis2=2)
+    return {
+        "input_ids": recording["in/src_ids"][..., 0],
+        "position_ids": recording["in/pos_ids"][..., 0],
+        "text_mask": mask[:, regions:].copy(),
+        "region_features": recording["in/image_embedding"],
+        "region_boxes": recording["in/image_loc"],
+        "region_mask": mask[:, :regions].copy(),
+        "labels": recording["in/labels"][:, 0],
+    }
+
+
+def original_task(folder: Path, adversarial: AdversarialConfig | None = None):
+    data = EntailmentDataConfig(source="original", image=REGIONS, max_text_length=12)
+    config = VisualEntailmentConfig(
+        data=data, head_dropout=0.0, adversarial=adversarial or AdversarialConfig()
+    )
+    return VisualEntailmentTask(config, ORIGINAL_MODEL, folder / "nowhere")
+
+
+def assert_close(actual: Any, expected: np.ndarray, tolerance: float, name: str) -> None:
+    actual = np.asarray(actual)
+    error = np.abs(actual - expected.reshape(actual.shape)).max()
+    assert error <= tolerance * max(1.0, np.abs(expected).max()), name
+
+
+def test_evaluation_gives_the_original_numbers(official: Path) -> None:
+    recording, task = recorded(official, "ve_eval"), original_task(official)
+    batch, runner = recorded_batch(recording), Runner()
+    service = build_service(task, task.services[0])
+    evaluation = build_evaluation(task, (*task.inputs, *task.targets))
+    runner.start(evaluation)
+    runner.restore(evaluation, recorded(official, "tiny_params"))
+    probabilities = runner.run(service, batch)["probabilities"]
+    terms = runner.run(evaluation, batch)
+    assert_close(probabilities, recording["out/probs"], FORWARD_TOLERANCE, "probs")
+    assert_close(terms["accuracy"], recording["out/accuracy"], FORWARD_TOLERANCE, "accuracy")
+    # The original adds the two perturbed losses, though in evaluation nothing is perturbed.
+    assert_close(3.0 * terms["loss"], recording["out/loss_all"], FORWARD_TOLERANCE, "loss")
+
+
+class Watcher(Runner):
+    """A runner that remembers what was fed as perturbations."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.perturbations: list[dict[str, np.ndarray]] = []
+
+    def run(self, program, batch, names=None):
+        fed = {name: np.array(x) for name, x in batch.items() if name.endswith("_perturbation")}
+        self.perturbations.append(fed)
+        return super().run(program, batch, names)
+
+
+@dataclass(frozen=True)
+class Replay:
+    """A recorded adversarial update, and ours from the same weights, inputs and draws."""
+
+    recording: dict[str, Any]
+    losses: list[float]  # of each step
+    perturbations: list[dict[str, np.ndarray]]  # used in each step
+    perturbation_gradients: list[dict[str, np.ndarray]]  # of each step
+    gradients: dict[str, np.ndarray]  # of the parameters
+
+
+@pytest.fixture(scope="module")
+def replay(official: Path) -> Replay:
+    recording = recorded(official, "ve_train_adv2")
+    config = AdversarialConfig(
+        steps=int(recording["cfg/adv_step"]),
+        learning_rate=float(recording["cfg/adv_lr"]),
+        initial_magnitude=float(recording["cfg/adv_init_mag"]),
+        max_norm=float(recording["cfg/adv_max_norm"]),
+    )
+    task = original_task(official, config)
+    perturbed, parameters = task.perturbed_loss(), recorded(official, "tiny_params")
+    batch, runner = recorded_batch(recording), Watcher()
+    fields = (*task.inputs, *task.targets)
+    pass_ = AdversarialPass(task, perturbed, fields, seed=0, share=1.0)
+    program = pass_.programs[0]
+    runner.start(program)
+    runner.restore(program, parameters)
+    start = {
+        side.perturbation.name: scaled_start(
+            recording[f"out/raw_uniform_{name}"], batch[side.mask], config
+        )
+        for name, side in perturbed.sides.items()
+    }
+    steps = list(pass_.steps(runner, batch, start, PLACE))
+    return Replay(
+        recording,
+        [float(step["loss"]) for step in steps],
+        list(runner.perturbations),
+        perturbation_gradients(task, perturbed, runner, batch),
+        {name: runner.value(name + ACCUMULATOR_SUFFIX) for name in program.parameter_names},
+    )
+
+
+def perturbation_gradients(
+    task: VisualEntailmentTask, perturbed: PerturbedLoss, runner: Watcher, batch: dict
+) -> list[dict[str, np.ndarray]]:
+    """What each step's perturbations were moved along, by a program of the sides' losses alone."""
+
+    def side_losses(network: Any, tensors: Any) -> dict[str, Any]:
+        names = [item.name for item in perturbed.fields]
+        logits = [perturbed.logits(network, tensors, {name: tensors[name]}) for name in names]
+        total = sum(perturbed.cross_entropy(item, tensors) for item in logits)
+        return {"loss": total / float(perturbed.config.steps)}
+
+    names = [item.name for item in perturbed.fields]
+    fields = (*task.inputs, *task.targets, *perturbed.fields)
+    program = build_pass(task, fields, side_losses, seed=0, share=0.0, by=names)
+    return [
+        {
+            name: runner.run(program, batch | step, [name + GRADIENT_SUFFIX])[
+                name + GRADIENT_SUFFIX
+            ]
+            for name in names
+        }
+        for step in list(runner.perturbations)
+    ]
+
+
+def test_adversarial_loss_is_the_original_one(replay: Replay) -> None:
+    assert_close(sum(replay.losses), replay.recording["out/loss"], FORWARD_TOLERANCE, "loss")
+
+
+SIDES = {"text": "text_perturbation", "image": "region_perturbation"}
+
+
+@pytest.mark.parametrize("what", ["delta", "grad_delta"])
+@pytest.mark.parametrize("step", [0, 1])
+@pytest.mark.parametrize("side", SIDES)
+def test_each_perturbation_and_its_gradient_are_the_original_ones(
+    replay: Replay, side: str, step: int, what: str
+) -> None:
+    expected = replay.recording[f"out/step{step}/{what}_{side}"]
+    found = replay.perturbations if what == "delta" else replay.perturbation_gradients
+    error = np.abs(found[step][SIDES[side]] - expected).max()
+    assert error <= GRADIENT_TOLERANCE * np.abs(expected).max()
+
+
+def test_gradient_of_every_parameter_is_the_original_one(replay: Replay) -> None:
+    recording = replay.recording
+    names = {key.removeprefix("grad/") for key in recording if key.startswith("grad/")}
+    assert names == set(replay.gradients)
+    # Softmax ignores the key's bias, whose gradient is rounding: judge it by the query's.
+    scales = {
+        name: np.abs(recording[f"grad/{name.replace('key_fc.b_0', 'query_fc.b_0')}"]).max()
+        for name in names
+    }
+    errors = {
+        name: np.abs(replay.gradients[name] - recording[f"grad/{name}"]).max() / scales[name]
+        for name in names
+    }
+    assert {name: error for name, error in errors.items() if error > GRADIENT_TOLERANCE} == {}
+
+
+# ---- our own records
+
+
+@pytest.fixture(scope="module")
+def make_task(tiny_settings: dict[str, Any], tmp_path_factory: pytest.TempPathFactory):
+    """A prepared task on the built-in scenes: {field of the config: value} -> task."""
+    settings = tiny_settings["task"]["data"]
+
+    def make(data: dict[str, Any] | None = None, **changes: Any) -> VisualEntailmentTask:
+        scenes = {
+            "source": "scenes",
+            "scenes_dir": settings["scenes_dir"],
+            "scenes": SceneConfig(**settings["scenes"]),
+            "tokenizer": TokenizerConfig(vocab_size=300),
+            "image": ImageConfig(image_size=32, patch_size=8),
+            "max_text_length": 64,
+        }
+        config = VisualEntailmentConfig(
+            data=EntailmentDataConfig(**(scenes | (data or {}))), **changes
+        )
+        sizes = {**tiny_settings["model"], "hidden_dropout": 0.0, "attention_dropout": 0.0}
+        sizes["initializer_range"] = 0.2
+        task = VisualEntailmentTask(config, ModelConfig(**sizes), tmp_path_factory.mktemp("assets"))
+        task.prepare(0)
+        return task
+
+    return make
+
+
+@pytest.fixture(scope="module")
+def task(make_task) -> VisualEntailmentTask:
+    return make_task()
+
+
+@pytest.fixture(scope="module")
+def images(tiny_settings: dict[str, Any]) -> Path:
+    return Path(tiny_settings["task"]["data"]["scenes_dir"]) / "images"
+
+
+@pytest.fixture
+def read_lines_of(make_task, images: Path, tmp_path: Path):
+    """Read a file of these lines beside the images: (name, lines) -> records."""
+
+    def read(name: str, lines: list[str], **data: Any) -> Any:
+        (tmp_path / name).write_text("".join(f"{line}\n" for line in lines), "utf-8")
+        files = {"source": "files", "train": str(tmp_path / name), "image_dir": str(images)}
+        return make_task(files | data, labels=("match", "no-match")).read_split("train")
+
+    return read
+
+
+GOOD_LINE = {"image": "00000.png", "hypothesis": "a star", "label": "match", "id": "a"}
+
+
+def test_scenes_have_a_record_for_each_triple(task: VisualEntailmentTask) -> None:
+    records = task.read_split("test")
+    assert len(records) == 6 * 3
+    assert {record.label for record in records} == set(task.config.labels)
+
+
+def test_table_of_matching_pairs_is_read(read_lines_of) -> None:
+    rows = ["image\tcaption\tlabel", "00000.png\ta dog .\tmatch", "00001.png\tcat\tno-match"]
+    found = [(x.image.name, x.hypothesis, x.label) for x in read_lines_of("pairs.tsv", rows)]
+    assert found == [("00000.png", "a dog .", "match"), ("00001.png", "cat", "no-match")]
+
+
+def test_table_without_a_header_is_read_by_the_columns_of_the_settings(read_lines_of) -> None:
+    columns = ("label", "image", "hypothesis")
+    records = read_lines_of("pairs.tsv", ["match\t00000.png\ta dog"], columns=columns)
+    assert (records[0].hypothesis, records[0].label) == ("a dog", "match")
+
+
+DAMAGE = [
+    ({"label": "perhaps"}, "label 'perhaps' is none of match, no-match"),
+    ({"image": "none.png"}, "file 'none.png' does not exist"),
+    ({"image": "../00000.png"}, "must be relative and stay inside the folder"),
+    ({"hypothesis": " "}, "'hypothesis' is empty"),
+    ({"hypothesis": 5}, "'hypothesis' must be text, not '5'"),
+    ({"id": "a"}, "id 'a' occurred before"),
+    ({"id": [1]}, "'id' must be text or a whole number, not '[1]'"),
+]
+
+
+@pytest.mark.parametrize(("changes", "message"), DAMAGE)
+def test_damaged_line_is_left_out_with_its_place_and_reason(
+    read_lines_of, caplog, changes: dict[str, Any], message: str
+) -> None:
+    lines = [json.dumps(GOOD_LINE), json.dumps(GOOD_LINE | {"id": "b"} | changes)]
+    assert len(read_lines_of("pairs.jsonl", lines)) == 1
+    (told,) = [x.getMessage() for x in caplog.records if x.getMessage().startswith("skipped ")]
+    assert "pairs.jsonl:2: " in told and message in told
+
+
+def test_line_without_a_sentence_is_refused(task: VisualEntailmentTask, images: Path) -> None:
+    with pytest.raises(Fault, match="key 'hypothesis' is missing; found image"):
+        task.parse({"image": str(images / "00000.png")})
+
+
+def test_folder_of_images_has_no_effect_on_scenes() -> None:
+    with pytest.raises(UserError, match=r"have no effect on task\.data\.source scenes"):
+        EntailmentDataConfig(source="scenes", image_dir="images")
+
+
+def test_texts_longer_than_the_positions_are_refused(make_task) -> None:
+    with pytest.raises(UserError, match=r"max_text_length is 65, .* holds texts of 64 tokens"):
+        make_task({"max_text_length": 65})
+
+
+def test_padding_is_invisible(task: VisualEntailmentTask) -> None:
+    sample, runner = task.encode(task.read_split("test")[0]), Runner()
+    program = build_service(task, task.services[0])
+    runner.start(program)
+    alone, padded = (
+        runner.run(program, collate([sample], task.inputs, multiple_of=size))["probabilities"]
+        for size in (1, 60)
+    )
+    np.testing.assert_allclose(padded, alone, atol=FORWARD_TOLERANCE)
+
+
+def test_predictions_keep_the_id_of_the_input(make_task, images: Path, tmp_path: Path) -> None:
+    path = tmp_path / "pairs.jsonl"
+    unnamed = {name: value for name, value in GOOD_LINE.items() if name != "id"}
+    path.write_text(f"{json.dumps(GOOD_LINE)}\n{json.dumps(unnamed)}\n", "utf-8")
+    files = {"source": "files", "train": str(path), "splits": {"dev": str(path)}}
+    task = make_task(files | {"image_dir": str(images)}, labels=("match", "no-match"))
+    outputs = {"probabilities": np.array([[0.2, 0.8], [0.9, 0.1]]), "index": np.arange(2)}
+    predictions = task.predictions("dev", lambda name, stream: outputs)
+    assert predictions[0] == {
+        "index": 0,
+        "id": "a",
+        "label": "no-match",
+        "probabilities": {"match": 0.2, "no-match": 0.8},
+    }
+    assert "id" not in predictions[1]
+    assert task.score("dev", lambda name, stream: outputs)["accuracy"] == 0.5
+
+
+ADVERSARIAL = [AdversarialConfig(), AdversarialConfig(steps=2), AdversarialConfig(1, "text")]
+
+
+@pytest.mark.parametrize("adversarial", ADVERSARIAL, ids=["plain", "both", "text"])
+def test_updates_lower_the_loss(make_task, adversarial: AdversarialConfig) -> None:
+    task = make_task(adversarial=adversarial, head_dropout=0.0)
+    # So few that a tiny model has learnt them by heart after some updates.
+    (stream,) = task.training_streams(12)
+    stream = replace(stream, records=stream.records[:12], lengths=None)
+    optimizer = build_optimizer(OptimizerConfig(learning_rate=3e-3, schedule="constant"), 40)
+    update = build_update(task, 12, stream.fields, optimizer, seed=0, num_passes=1)
+    runner = Runner()
+    update.start(runner)
+    batches = Loader([stream], seed=0).batches(0, 40)
+    losses = []
+    for step in range(40):
+        losses.append(float(update.run(runner, batches, step)["loss"]))
+        optimizer.schedule.step(step + 1)
+    assert np.mean(losses[-5:]) < 0.9 * np.mean(losses[:5])

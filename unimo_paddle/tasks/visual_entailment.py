@@ -1,0 +1,296 @@
+"""Visual entailment, SNLI-VE: what an image says of a sentence; and whether both match."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import paddle
+from paddle import Tensor, nn
+from paddle.nn import functional as F
+
+from unimo_paddle import losses
+from unimo_paddle.adversarial import IMAGE, TEXT, AdversarialConfig, PerturbedLoss, Side
+from unimo_paddle.data.fields import Field, Sample
+from unimo_paddle.data.original_pairs import OriginalHypothesis, StoredRegions, read_hypotheses
+from unimo_paddle.data.original_regions import whole_number
+from unimo_paddle.data.records import Fault, Folder, check_text, gather, parse_object, read_lines
+from unimo_paddle.data.tables import read_table
+from unimo_paddle.errors import UserError
+from unimo_paddle.models import EntailmentHead, ModelConfig, UnifiedTransformer
+from unimo_paddle.models.heads import HEAD_DROPOUT
+from unimo_paddle.tasks.base import Arrays, TaskConfig, Tensors
+from unimo_paddle.tasks.classification import (
+    LABELS,
+    check_dropout,
+    check_labels,
+    classification_terms,
+    decode_classes,
+    measure_classes,
+)
+from unimo_paddle.tasks.finetuning import Prediction
+from unimo_paddle.tasks.image_records import Image, ImageDataConfig, ImageTask, Text
+from unimo_paddle.tasks.segments import TEXT_INPUTS, image_inputs, take
+
+TABLE_SUFFIX = ".tsv"
+PAIR_FIELDS = (*image_inputs(), *TEXT_INPUTS)
+
+
+@dataclass(frozen=True)
+class EntailmentDataConfig(ImageDataConfig):
+    """Where images with hypotheses come from: JSON lines, tables (.tsv) or the original's files."""
+
+    image_dir: str | None = None  # folder that image paths are relative to; none: the data file's
+    columns: tuple[str, ...] = ()  # of tables without a header, such as [image, hypothesis, label]
+    file_list_root: str | None = None  # folder of the paths in a file list; none: the list's own
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.source != "files" and (self.image_dir is not None or self.columns):
+            raise UserError(
+                "task.data.image_dir and task.data.columns have no effect on task.data.source "
+                f"{self.source}; leave them out"
+            )
+
+
+@TaskConfig.register_subclass("visual_entailment")
+@dataclass(frozen=True)
+class VisualEntailmentConfig(TaskConfig):
+    """Classes of pairs of an image and a sentence."""
+
+    data: EntailmentDataConfig = field(default_factory=EntailmentDataConfig)
+    labels: tuple[str, ...] = (
+        "entailment",
+        "neutral",
+        "contradiction",
+    )  # names of the classes; the numbers in the original's files count them
+    head_dropout: float = HEAD_DROPOUT  # before the classes
+    adversarial: AdversarialConfig = field(default_factory=AdversarialConfig)
+
+    def __post_init__(self) -> None:
+        check_labels(self.labels)
+        check_dropout(self.head_dropout)
+
+    def build(self, model: ModelConfig, assets_dir: Path) -> VisualEntailmentTask:
+        """Make the task for a model of these sizes."""
+        return VisualEntailmentTask(self, model, assets_dir)
+
+
+@dataclass(frozen=True)
+class EntailmentRecord:
+    """An image, a sentence, and what the one says of the other."""
+
+    image: Image | StoredRegions
+    hypothesis: Text
+    label: str | None = None
+    id: str | None = None
+
+
+class EntailmentNetwork(nn.Layer):
+    """Encodes an image with a sentence; a head reads the first row of each."""
+
+    def __init__(self, model: ModelConfig, num_labels: int, dropout: float) -> None:
+        super().__init__()
+        self.transformer = UnifiedTransformer(model)
+        self.head = EntailmentHead(model, num_labels, dropout=dropout)
+
+    def forward(self, batch: Tensors, perturbations: Tensors | None = None) -> Tensor:
+        """Return logits [B, num_labels]."""
+        encoding = self.transformer(**take(batch, PAIR_FIELDS), **(perturbations or {}))
+        return self.head(
+            self.transformer.pooled_text(encoding), self.transformer.pooled_image(encoding)
+        )
+
+
+class VisualEntailmentTask(ImageTask):
+    """See the module."""
+
+    data: EntailmentDataConfig
+    targets = (LABELS,)
+    scenes_prefix = "entailment_"
+
+    def __init__(
+        self, config: VisualEntailmentConfig, model: ModelConfig, assets_dir: Path
+    ) -> None:
+        super().__init__(config.data, model, assets_dir)
+        check_text_length(config.data, model)
+        self.config = config
+        self.data = config.data
+        self.inputs = (*self.image_inputs, *TEXT_INPUTS)
+
+    # ---- host half
+
+    def read(self, path: Path) -> Sequence[EntailmentRecord]:
+        """The records of a file of JSON lines, of a table or in the original's format."""
+        if self.data.source == "original":
+            return self.read_original(path)
+        folder = Folder(Path(self.data.image_dir) if self.data.image_dir else path.parent)
+        parse = once_each(lambda item: self.parse_with(item, folder.find))
+        limit = self.data.bad_record_limit
+        if path.suffix.lower() == TABLE_SUFFIX:
+            columns = self.data.columns
+            return read_table(
+                path, parse, required=["image"], columns=columns, bad_record_limit=limit
+            )
+        return gather(
+            path, read_lines(path), lambda line: parse(parse_object(line)), bad_record_limit=limit
+        )
+
+    def read_original(self, path: Path) -> Sequence[EntailmentRecord]:
+        """The records of a file in the original's format, or of all files that it lists."""
+        root = self.data.file_list_root
+        return read_hypotheses(
+            path,
+            once_each(self._record_of_original),
+            root=Path(root) if root else None,
+            bad_record_limit=self.data.bad_record_limit,
+        )
+
+    def _record_of_original(self, line: OriginalHypothesis) -> EntailmentRecord:
+        labels, label = self.config.labels, None
+        if line.label:
+            number = whole_number(line.label, "label")
+            if number >= len(labels):
+                raise Fault(f"label is {number}, but there are {len(labels)}: {', '.join(labels)}")
+            label = labels[number]
+        check_ids(line.ids, self.model)
+        return EntailmentRecord(line.regions, line.ids, label, line.id or None)
+
+    def parse_with(self, item: Mapping[str, Any], find: Callable[[str], Path]) -> EntailmentRecord:
+        """A record from the image, ``hypothesis`` or ``caption`` and, if there, label and id."""
+        key = "hypothesis" if "hypothesis" in item else "caption"
+        if key not in item:
+            raise Fault(f"key 'hypothesis' is missing; found {', '.join(sorted(item)) or 'none'}")
+        label = item.get("label")
+        if label is not None:
+            label = str(label).strip()
+            if label not in self.config.labels:
+                raise Fault(f"label {label!r} is none of {', '.join(self.config.labels)}")
+        sentence = check_text(item[key], key)
+        return EntailmentRecord(self.image_of(item, find), sentence, label, id_of(item))
+
+    def texts(self, record: EntailmentRecord) -> Iterable[str]:
+        """The sentence, where it is text and not ids."""
+        return [record.hypothesis] if isinstance(record.hypothesis, str) else []
+
+    def encode(self, record: EntailmentRecord, rng: np.random.Generator | None = None) -> Sample:
+        """The rows of the image, and ``[CLS] sentence [SEP]``."""
+        text = self.encode_text(record.hypothesis)
+        if isinstance(record.image, StoredRegions):
+            return record.image.encode(self.encode_image) | text
+        return self.encode_image(record.image, rng, [record.hypothesis]) | text
+
+    def encode_targets(self, record: EntailmentRecord) -> Sample:
+        """The number of the class."""
+        return {"labels": np.int64(self.config.labels.index(record.label))}
+
+    def is_labelled(self, record: EntailmentRecord) -> bool:
+        """Whether the record has a label."""
+        return record.label is not None
+
+    def length(self, record: EntailmentRecord) -> int:
+        """Characters or ids of the sentence: images differ little."""
+        return len(record.hypothesis)
+
+    def predictions(self, split: str, serve: Callable[..., Arrays]) -> list[Prediction]:
+        """As every task's, with the ``id`` of a record that has one."""
+        return with_ids(super().predictions(split, serve), self.read_split(split))
+
+    def decode(self, outputs: Arrays) -> list[Prediction]:
+        """The likeliest class, and the probabilities of all by name."""
+        return decode_classes(outputs["probabilities"], self.config.labels)
+
+    def measure(
+        self, predictions: Sequence[Prediction], records: Sequence[EntailmentRecord]
+    ) -> dict[str, float]:
+        """Accuracy, Matthews' correlation and for two classes F1, with their intervals."""
+        return measure_classes(predictions, [x.label for x in records], self.config.labels)
+
+    # ---- graph half
+
+    def build_network(self) -> EntailmentNetwork:
+        """Make the Transformer with the layers for the classes."""
+        return EntailmentNetwork(self.model, len(self.config.labels), self.config.head_dropout)
+
+    def loss(self, network: EntailmentNetwork, batch: Tensors) -> dict[str, Tensor]:
+        """The cross entropy of the classes, and how many of them are right."""
+        return classification_terms(network(batch), batch["labels"])
+
+    def perturbed_loss(self) -> PerturbedLoss | None:
+        """The same loss of perturbed inputs too, where that is configured."""
+        if not self.config.adversarial.steps:
+            return None
+        return PerturbedLoss(
+            self.config.adversarial,
+            perturbed_sides(self.model),
+            logits=lambda network, batch, perturbations: network(batch, perturbations),
+            cross_entropy=lambda logits, batch: losses.token_cross_entropy(
+                logits, batch["labels"], _ones(batch)
+            ),
+            weights=_ones,
+        )
+
+    def predict(self, network: EntailmentNetwork, batch: Tensors) -> dict[str, Tensor]:
+        """The probability of every class."""
+        return {"probabilities": F.softmax(network(batch))}
+
+
+def perturbed_sides(model: ModelConfig) -> dict[str, Side]:
+    """What can be perturbed of an image with a text: the embedded text and the region features."""
+    text = Field("text_perturbation", (None, model.hidden_size), "float32")
+    image = Field("region_perturbation", (None, model.region_feature_size), "float32")
+    return {TEXT: Side(text, "text_mask"), IMAGE: Side(image, "region_mask")}
+
+
+def check_text_length(data: ImageDataConfig, model: ModelConfig) -> None:
+    """Raise for texts that would leave the position embedding."""
+    if data.max_text_length > model.max_text_length:
+        raise UserError(
+            f"task.data.max_text_length is {data.max_text_length}, but model.max_positions "
+            f"{model.max_positions} holds texts of {model.max_text_length} tokens; lower it"
+        )
+
+
+def check_ids(ids: Sequence[int], model: ModelConfig) -> None:
+    """Raise a ``Fault`` for an id that the model does not have."""
+    if ids and max(ids) >= model.vocab_size:
+        raise Fault(f"id {max(ids)} is beyond model.vocab_size {model.vocab_size}")
+
+
+def id_of(item: Mapping[str, Any]) -> str | None:
+    """The ``id`` of a JSON object, where it has one."""
+    value = item.get("id")
+    if value is None or (isinstance(value, (str, int)) and not isinstance(value, bool)):
+        return None if value is None else str(value)
+    raise Fault(f"'id' must be text or a whole number, not {str(value)[:40]!r}")
+
+
+def once_each(parse: Callable[[Any], Any]) -> Callable[[Any], Any]:
+    """The same function for the lines of one file, where an ``id`` that occurred is a ``Fault``."""
+    seen: set[str] = set()
+
+    def parse_new(item: Any) -> Any:
+        record = parse(item)
+        if record.id is not None:
+            if record.id in seen:
+                raise Fault(f"id {record.id!r} occurred before")
+            seen.add(record.id)
+        return record
+
+    return parse_new
+
+
+def with_ids(predictions: Sequence[Prediction], records: Sequence[Any]) -> list[Prediction]:
+    """Predictions with the ``id`` of their records, where these have one."""
+    ids = [records[item["index"]].id for item in predictions]
+    return [
+        item if id_ is None else {"index": item["index"], "id": id_, **item}
+        for item, id_ in zip(predictions, ids, strict=True)
+    ]
+
+
+def _ones(batch: Tensors) -> Tensor:
+    return paddle.ones_like(batch["labels"]).astype("float32")
