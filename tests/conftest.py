@@ -138,21 +138,39 @@ def run_tool() -> Tool:
 
 
 @pytest.fixture(scope="session")
-def trained_run(
-    run_tool: Tool, write_run_file: WriteRunFile, tmp_path_factory: pytest.TempPathFactory
-) -> Path:
-    """The folder of a finished tiny run of pre-training, made by ``tools/train.py``; read only."""
-    folder = tmp_path_factory.mktemp("trained")
-    run_file = write_run_file(folder / "run.yaml")
-    done = run_tool("train", "--config", run_file, "--output_dir", folder / "run")
-    assert done.returncode == 0, done.stderr
-    return folder / "run"
+def train_run(run_tool: Tool, tmp_path_factory: pytest.TempPathFactory) -> Callable[[dict], Path]:
+    """Train with ``tools/train.py``: settings -> the folder of the finished run; read only."""
+
+    def train(settings: dict[str, Any]) -> Path:
+        folder = tmp_path_factory.mktemp("trained")
+        (folder / "run.yaml").write_text(yaml.safe_dump(settings), "utf-8")
+        done = run_tool("train", "--config", folder / "run.yaml", "--output_dir", folder / "run")
+        assert done.returncode == 0, done.stderr
+        return folder / "run"
+
+    return train
 
 
 @pytest.fixture(scope="session")
-def bundle(run_tool: Tool, trained_run: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The bundle of ``trained_run``, made by ``tools/export.py``; read only."""
-    folder = tmp_path_factory.mktemp("exported") / "bundle"
-    done = run_tool("export", "--run", trained_run, "--bundle", folder)
-    assert done.returncode == 0, done.stderr
-    return folder
+def export_run(run_tool: Tool) -> Callable[[Path], Path]:
+    """Export with ``tools/export.py``: the folder of a run -> its bundle; read only."""
+
+    def export(run: Path) -> Path:
+        bundle = run.with_name("bundle")
+        done = run_tool("export", "--run", run, "--bundle", bundle)
+        assert done.returncode == 0, done.stderr
+        return bundle
+
+    return export
+
+
+@pytest.fixture(scope="session")
+def trained_run(train_run: Callable[[dict], Path], tiny_settings: dict[str, Any]) -> Path:
+    """The folder of a finished tiny run of pre-training; read only."""
+    return train_run(tiny_settings)
+
+
+@pytest.fixture(scope="session")
+def bundle(export_run: Callable[[Path], Path], trained_run: Path) -> Path:
+    """The bundle of ``trained_run``; read only."""
+    return export_run(trained_run)

@@ -118,7 +118,7 @@ class Trainer:
         self.num_samples = sum(stream.batch_size for stream in streams)
         first = streams[0]
         self.max_steps = config.num_steps(
-            len(first.records), first.batch_size * distributed.num_ranks()
+            first.epoch_size, first.batch_size * distributed.num_ranks()
         )
         self.optimizer = build_optimizer(optimizer, self.max_steps)
         self.update = build_update(

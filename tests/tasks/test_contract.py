@@ -1,30 +1,29 @@
 """The contract of every task: from training to a served bundle by the tools that a user types.
 
-A task joins by an entry in ``CASES``.
+A task joins by an entry in ``contract_cases.CASES``.
 """
 
 from __future__ import annotations
 
+import functools
 import json
 import subprocess
 import sys
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
+from tests.tasks.contract_cases import CASES, PREDICT, SPLIT, Served
 from unimo_paddle.config import load_evaluator
 from unimo_paddle.data.fields import Sample, collate
-from unimo_paddle.data.loader import Stream
 from unimo_paddle.evaluation import Evaluator
 from unimo_paddle.optimizer import OptimizerConfig, build_optimizer
 from unimo_paddle.program import StaticProgram, build_evaluation, build_service, build_training
 from unimo_paddle.tasks.base import Service, Task
 
-SPLIT = "test"
 BATCH_SIZE = 7  # the smallest that gives each stream a sample
 # Float32 of one small model, its sums in another order: the bundle's graph is optimised, and
 # padding makes the matrices larger.
@@ -34,93 +33,42 @@ PADDED_LENGTH = 64  # longer than any sample, within the positions of the model
 # The whole of what a user's own process does: nothing of the training is at hand.
 SERVE = """
 import json, sys
-import numpy as np
 from unimo_paddle.predictor import Predictor
 
 bundle, name, items, output = sys.argv[1:]
-np.save(output, getattr(Predictor(bundle), name)(json.loads(items)))
+made = getattr(Predictor(bundle), name)(json.loads(items))
+with open(output, "w") as file:
+    json.dump(made if isinstance(made, list) else made.tolist(), file)
 """
 
 
-@dataclass(frozen=True)
-class Served:
-    """One service as evaluation feeds it and as a user calls it.
-
-    Args:
-        output: name of what is compared.
-        stream: (task, split) -> the stream that evaluation sweeps.
-        item: record of that stream -> what a user gives to the predictor, as JSON holds it.
-        encode: (task, item) -> what the network is fed.
-    """
-
-    output: str
-    stream: Callable[[Any, str], Stream]
-    item: Callable[[Any], Any]
-    encode: Callable[[Any, Any], Sample]
-
-
-@dataclass(frozen=True)
-class Case:
-    """A task in the contract.
-
-    Args:
-        run, bundle: session fixtures: the folder of a tiny trained run, and its bundle.
-        metrics: some that evaluation must report.
-        served: by the service's name, which is the predictor's method too.
-        predict: (items by service) -> arguments of ``tools/predict.py`` beside the bundle.
-        printed: (items by service) -> what ``tools/predict.py`` must print a line about.
-    """
-
-    run: str
-    bundle: str
-    metrics: tuple[str, ...]
-    served: dict[str, Served]
-    predict: Callable[[dict[str, list]], Sequence[str]]
-    printed: Callable[[dict[str, list]], Sequence[str]]
-
-
-CASES = {
-    "pretraining": Case(
-        run="trained_run",
-        bundle="bundle",
-        metrics=("image_retrieval_recall@1", "text_retrieval_recall@10", "loss/loss"),
-        served={
-            "embed_images": Served(
-                "image_features",
-                lambda task, split: task.encoder.image_stream(task.encoder.read_split(split)),
-                lambda record: str(record.image),
-                lambda task, image: task.encode_image(image),
-            ),
-            "embed_texts": Served(
-                "text_features",
-                lambda task, split: task.encoder.caption_stream(task.encoder.read_split(split)),
-                lambda caption: caption,
-                lambda task, text: task.encode_text(text),
-            ),
-        },
-        predict=lambda items: [
-            *("--images", *items["embed_images"]),
-            *("--texts", *items["embed_texts"]),
-        ],
-        printed=lambda items: [*items["embed_images"][:5], *items["embed_texts"]],
-    ),
-}
 SERVICES = [(name, service) for name, case in CASES.items() for service in case.served]
 
 pytestmark = pytest.mark.usefixtures("static_graph")
 
 
 @pytest.fixture(scope="module")
-def evaluators(request: pytest.FixtureRequest) -> Callable[[str], Evaluator]:
-    """The evaluator of a task's trained run, in this process; built once."""
-    built: dict[str, Evaluator] = {}
+def runs(tiny_settings, trained_run, train_run, tmp_path_factory) -> Callable[[str], Path]:
+    """The folder of a task's trained run; made once."""
 
-    def get(name: str) -> Evaluator:
-        if name not in built:
-            built[name] = load_evaluator(request.getfixturevalue(CASES[name].run))
-        return built[name]
+    @functools.cache
+    def get(name: str) -> Path:
+        settings = CASES[name].settings(tiny_settings, tmp_path_factory.mktemp(name))
+        return trained_run if settings == tiny_settings else train_run(settings)
 
     return get
+
+
+@pytest.fixture(scope="module")
+def bundles(runs, export_run) -> Callable[[str], Path]:
+    """The bundle of a task's trained run; made once."""
+    return functools.cache(lambda name: export_run(runs(name)))
+
+
+@pytest.fixture(scope="module")
+def evaluators(runs) -> Callable[[str], Evaluator]:
+    """The evaluator of a task's trained run, in this process; built once."""
+    return functools.cache(lambda name: load_evaluator(runs(name)))
 
 
 def items_of(task: Task, served: Served) -> list:
@@ -133,9 +81,9 @@ def service_of(task: Task, name: str) -> Service:
 
 @pytest.mark.parametrize("name", CASES)
 def test_evaluation_by_the_tool_equals_that_in_process(
-    request, evaluators, run_tool, name: str
+    runs, evaluators, run_tool, name: str
 ) -> None:
-    run = request.getfixturevalue(CASES[name].run)
+    run = runs(name)
     report = run / f"evaluation-{SPLIT}.json"
     report.unlink(missing_ok=True)  # training wrote its own
     done = run_tool("evaluate", "--run", run, "--split", SPLIT)
@@ -147,23 +95,40 @@ def test_evaluation_by_the_tool_equals_that_in_process(
 
 @pytest.mark.parametrize(("name", "service"), SERVICES)
 def test_fresh_process_serves_what_evaluation_computes(
-    request, evaluators, tmp_path: Path, name: str, service: str
+    bundles, evaluators, tmp_path: Path, name: str, service: str
 ) -> None:
     evaluator, served = evaluators(name), CASES[name].served[service]
     expected = evaluator.serve(service, served.stream(evaluator.task, SPLIT))
     items = json.dumps(items_of(evaluator.task, served))
-    bundle, output = request.getfixturevalue(CASES[name].bundle), tmp_path / "served.npy"
+    bundle, output = bundles(name), tmp_path / "served.json"
     command = [sys.executable, "-c", SERVE, bundle, service, items, output]
     done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
-    np.testing.assert_allclose(np.load(output), expected[served.output], atol=TOLERANCE)
+    made = json.loads(output.read_text())
+    if service != PREDICT:
+        np.testing.assert_allclose(made, expected[served.output], atol=TOLERANCE)
+        return
+    decoded = evaluator.task.decode({k: x for k, x in expected.items() if k != "index"})
+    for ours, theirs in zip(made, decoded, strict=True):
+        assert flat_numbers(ours) == pytest.approx(flat_numbers(theirs), rel=1e-4, abs=TOLERANCE)
+
+
+def flat_numbers(prediction: dict[str, Any], prefix: str = "") -> dict[str, float]:
+    """All numbers of a prediction, however deep, by their path."""
+    flat: dict[str, float] = {}
+    for key, value in prediction.items():
+        if isinstance(value, dict):
+            flat |= flat_numbers(value, f"{prefix}{key}/")
+        elif isinstance(value, float | int):
+            flat[prefix + key] = value
+    return flat
 
 
 @pytest.mark.parametrize("name", CASES)
-def test_predict_prints_a_line_about_every_item(request, evaluators, run_tool, name: str) -> None:
+def test_predict_prints_a_line_about_every_item(bundles, evaluators, run_tool, name: str) -> None:
     case, task = CASES[name], evaluators(name).task
     items = {service: items_of(task, served)[:3] for service, served in case.served.items()}
-    bundle = request.getfixturevalue(case.bundle)
+    bundle = bundles(name)
     done = run_tool("predict", "--bundle", bundle, *case.predict(items))
     assert done.returncode == 0, done.stderr
     assert [item for item in case.printed(items) if item not in done.stdout] == []

@@ -1,11 +1,15 @@
 """Tasks: what goes in, what loss comes out, what is measured. Importing them registers them."""
 
 from unimo_paddle.tasks import (
+    captioning,
     classification,
     dialogue,
     pretraining,
     regression,
+    retrieval,
     seq2seq,
+    visual_entailment,
+    vqa,
 )
 from unimo_paddle.tasks.base import Service, Task, TaskConfig
 
@@ -13,9 +17,13 @@ __all__ = [
     "Service",
     "Task",
     "TaskConfig",
+    "captioning",
     "classification",
     "dialogue",
     "pretraining",
     "regression",
+    "retrieval",
     "seq2seq",
+    "visual_entailment",
+    "vqa",
 ]

@@ -6,6 +6,7 @@ targets are encoded apart, so that a record without a label can be predicted.
 
 from __future__ import annotations
 
+import functools
 from abc import abstractmethod
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -17,6 +18,7 @@ from paddle import Tensor
 
 from unimo_paddle.data.fields import Field, Sample
 from unimo_paddle.data.loader import Stream
+from unimo_paddle.data.original_order import by_seed, reorder
 from unimo_paddle.data.text import Tokenizer, TokenizerConfig
 from unimo_paddle.errors import UserError
 from unimo_paddle.metrics.intervals import interval
@@ -122,6 +124,10 @@ class FineTuningTask(Task):
     def measure(self, predictions: Sequence[Prediction], records: Sequence[Any]) -> dict:
         """The metrics of predictions of labelled records."""
 
+    def original_order(self, count: int, epoch: int) -> np.ndarray:
+        """The order of ``count`` records in an epoch of the original."""
+        return by_seed(count, epoch, 0)
+
     def length(self, record: Any) -> int | None:
         """A number that grows with the record's length, to batch like with like; None: do not."""
         return None
@@ -176,16 +182,28 @@ class FineTuningTask(Task):
                 f"{bare} of {len(records)} records of {self.split_path(TRAIN_SPLIT)} have no "
                 "label; they can be predicted but not trained on"
             )
+        fields = (*self.inputs, *self.targets)
+        if self.data.is_original:
+            order = functools.partial(self.original_order, len(records))
+            return (
+                Stream(
+                    TRAIN_SPLIT,
+                    reorder(records, order),
+                    self._encode_whole,
+                    fields,
+                    batch_size,
+                    shuffle=False,
+                ),
+            )
         lengths = [self.length(record) for record in records]
-        is_bucketed = not self.data.is_original and None not in lengths
         return (
             Stream(
                 TRAIN_SPLIT,
                 records,
                 self._encode_whole,
-                (*self.inputs, *self.targets),
+                fields,
                 batch_size,
-                lengths=np.array(lengths) if is_bucketed else None,
+                lengths=None if None in lengths else np.array(lengths),
             ),
         )
 

@@ -10,10 +10,12 @@ from typing import Any
 import numpy as np
 
 from unimo_paddle.data.fields import Sample
+from unimo_paddle.data.original_order import by_epoch
 from unimo_paddle.data.records import Fault, check_text
 from unimo_paddle.data.sequences import mark_pair, mark_text
 from unimo_paddle.data.tables import read_table
 from unimo_paddle.errors import UserError
+from unimo_paddle.models import ModelConfig
 from unimo_paddle.tasks.finetuning import FineTuningDataConfig, FineTuningTask
 from unimo_paddle.tasks.segments import TEXT_INPUTS
 
@@ -45,6 +47,15 @@ class TextTask(FineTuningTask):
 
     data: TextDataConfig
     inputs = TEXT_INPUTS
+
+    def __init__(self, data: TextDataConfig, model: ModelConfig, assets_dir: Path) -> None:
+        super().__init__(data, model, assets_dir)
+        self.data = data
+        if data.max_text_length > model.max_text_length:
+            raise UserError(
+                f"task.data.max_text_length is {data.max_text_length}, but model.max_positions "
+                f"{model.max_positions} holds texts of {model.max_text_length} tokens; lower it"
+            )
 
     def read(self, path: Path) -> Sequence[TextRecord]:
         """The rows of a table."""
@@ -88,6 +99,10 @@ class TextTask(FineTuningTask):
     def is_labelled(self, record: TextRecord) -> bool:
         """Whether the row has a label."""
         return record.label is not None
+
+    def original_order(self, count: int, epoch: int) -> np.ndarray:
+        """Shuffled by a generator of each epoch's own."""
+        return by_epoch(count, epoch)
 
     def length(self, record: TextRecord) -> int:
         """Characters: near enough to the number of tokens."""
