@@ -15,7 +15,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
 SOURCE = ROOT / "csrc" / "contrastive" / "cuda" / "contrastive_cuda.cu"
-THREADS = 256  # of a block, in every kernel but the last step's single thread
+THREADS = 256  # of a block, in every kernel but the two that merge sums
 REGISTERS = 65536  # of a multiprocessor
 SHARED_BYTES = {80: 164 * 1024, 90: 228 * 1024}  # of a multiprocessor, by architecture
 RESERVED_BYTES = 1024  # of shared memory, for each block
@@ -24,12 +24,12 @@ TITLE = """\
 # What the contrastive CUDA kernels occupy
 
 Made by `python build_tools/cuda_resources.py`, from what `ptxas` reports ({version}).
-**Nothing here has been run on a GPU**: the table says what fits, not how fast it is. The kernels'
-results are checked on a CPU, by emulation (`csrc/tests/contrastive_tile_test.cc`).
+The table says what fits; [the benchmark](contrastive_cuda_benchmark.md) says how fast it is.
 
-A block has {threads} threads (`TemperatureKernel`: one). Blocks are how many of them the registers
-and the shared memory of one multiprocessor hold; the three tile kernels are written for two. A
-value spilled by them is stored before the loop over the depth and loaded after it, not within.
+A block has {threads} threads (`MergeKernel`: 64, `TemperatureKernel`: 32). Blocks are how many of
+{threads} threads the registers and the shared memory of one multiprocessor hold; the three tile
+kernels are written for two. What they spill is stored before the loop over the depth and loaded
+again in it, once for each 16 of the depth; a loop that is not unrolled spills less and was slower.
 
 | kernel | precision | architecture | registers | bytes spilled, loaded | shared bytes | blocks |
 |---|---|---|---|---|---|---|"""

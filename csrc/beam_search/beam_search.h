@@ -22,8 +22,9 @@
 //
 // A search starts with scores 0 for beam 0 and -inf (original) or -1e4 (2k) for the others.
 //
-// Cost: three passes over the logits on a CPU; memory beyond inputs and outputs: one candidate list
-// of K or 2 K entries a beam.
+// Cost: three passes over the logits on a CPU, less than two on a GPU; memory beyond inputs and
+// outputs: a candidate list of K or 2 K entries a beam, on a GPU one for each 4096 tokens of a
+// beam.
 
 #pragma once
 
@@ -66,7 +67,7 @@ void beam_search_step_cpu(const BeamSearchInputs& inputs, const BeamSearchSettin
                           const BeamSearchOutputs& outputs, int num_threads);
 
 // The CUDA form takes device pointers, a cudaStream_t as void* and device memory of this many
-// bytes.
+// bytes. K, or 2 K by the rule 2k, may be 512 at most.
 
 std::size_t beam_search_step_cuda_workspace(const BeamSearchInputs& inputs,
                                             const BeamSearchSettings& settings);

@@ -130,6 +130,26 @@ void Row::insert(std::int64_t token, float logit, Candidate* candidates, std::in
   num_kept_ = std::min(num_kept_ + 1, count);
 }
 
+// Choose the next beams of one sample. candidates [beams, count] of each beam rank by themselves:
+// the next in rank is the best of those that rank after the last, so nothing is marked or sorted.
+void choose_beams(const BeamSearchInputs& inputs, const BeamSearchSettings& settings,
+                  const BeamSearchOutputs& outputs, const Candidate* candidates, std::int64_t count,
+                  std::int64_t sample) {
+  RankedCandidate last = {0.0f, -1};
+  choose_ranked(inputs, settings, outputs, sample, [&] {
+    RankedCandidate best = {0.0f, -1};
+    for (std::int64_t i = 0; i < inputs.beams * count; ++i) {
+      if (candidates[i].token < 0) continue;
+      const std::int64_t id = i / count * inputs.vocabulary + candidates[i].token;
+      const float score = candidates[i].score;
+      if (last.id >= 0 && !ranks_before(last.score, last.id, score, id)) continue;
+      if (best.id < 0 || ranks_before(score, id, best.score, best.id)) best = {score, id};
+    }
+    last = best;
+    return best;
+  });
+}
+
 }  // namespace
 
 void beam_search_step_cpu(const BeamSearchInputs& inputs, const BeamSearchSettings& settings,

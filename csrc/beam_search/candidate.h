@@ -52,12 +52,17 @@ UNIMO_HOST_DEVICE inline bool is_blocked(const BeamSearchInputs& inputs, std::in
   return false;
 }
 
-// Choose the next beams of one sample. candidates [beams, count] of each beam rank by themselves.
-UNIMO_HOST_DEVICE inline void choose_beams(const BeamSearchInputs& inputs,
-                                           const BeamSearchSettings& settings,
-                                           const BeamSearchOutputs& outputs,
-                                           const Candidate* candidates, std::int64_t count,
-                                           std::int64_t sample) {
+struct RankedCandidate {
+  float score;
+  std::int64_t id;  // beam * vocabulary + token; -1: there is none
+};
+
+// Choose the next beams of one sample. next() gives the candidates of all its beams, best first.
+template <typename Next>
+UNIMO_HOST_DEVICE inline void choose_ranked(const BeamSearchInputs& inputs,
+                                            const BeamSearchSettings& settings,
+                                            const BeamSearchOutputs& outputs, std::int64_t sample,
+                                            Next next) {
   const std::int64_t beams = inputs.beams, first = sample * beams;
   const bool two_k = settings.rule == BeamRule::kTwoK;
   bool frozen = false;
@@ -76,36 +81,21 @@ UNIMO_HOST_DEVICE inline void choose_beams(const BeamSearchInputs& inputs,
     return;
   }
   const float factor = length_factor(*inputs.step + 5, settings.length_penalty);
-  std::int64_t num_next = 0, num_ended = 0, last_id = -1;
-  float last_score = 0.0f;
-  // The next in rank is the best of those that rank after the last: nothing is marked or sorted.
+  std::int64_t num_next = 0, num_ended = 0;
   for (std::int64_t rank = 0; num_next < beams; ++rank) {
-    std::int64_t best_id = -1;
-    float best_score = 0.0f;
-    for (std::int64_t i = 0; i < beams * count; ++i) {
-      if (candidates[i].token < 0) continue;
-      const std::int64_t id = i / count * inputs.vocabulary + candidates[i].token;
-      const float score = candidates[i].score;
-      if (last_id >= 0 && !ranks_before(last_score, last_id, score, id)) continue;
-      if (best_id < 0 || ranks_before(score, id, best_score, best_id)) {
-        best_id = id;
-        best_score = score;
-      }
-    }
-    if (best_id < 0) break;  // only where the vocabulary is a single token
-    last_id = best_id;
-    last_score = best_score;
-    const std::int64_t parent = best_id / inputs.vocabulary, token = best_id % inputs.vocabulary;
+    const RankedCandidate best = next();
+    if (best.id < 0) break;  // only where the vocabulary is a single token
+    const std::int64_t parent = best.id / inputs.vocabulary, token = best.id % inputs.vocabulary;
     const bool ends = token == settings.end_token;
     if (two_k && ends) {
       if (rank < beams) {
-        outputs.ended_scores[first + num_ended] = best_score / factor;
+        outputs.ended_scores[first + num_ended] = best.score / factor;
         outputs.ended_parents[first + num_ended] = parent;
         ++num_ended;
       }
       continue;
     }
-    outputs.scores[first + num_next] = best_score;
+    outputs.scores[first + num_next] = best.score;
     outputs.tokens[first + num_next] = token;
     outputs.parents[first + num_next] = parent;
     outputs.finished[first + num_next] = !two_k && ends;

@@ -62,16 +62,12 @@ UNIMO_DEVICE float bits_float(std::uint32_t bits) {
 constexpr std::uint32_t kTf32Mask = 0xffffe000u;
 constexpr std::uint32_t kTf32Half = 0x1000u;
 
-// The nearest tf32 (ties away from zero). NaN stays NaN.
+// The nearest tf32 (ties away from zero). NaN stays NaN, which the rounding alone does not ensure:
+// a NaN whose payload is in the low bits would turn into infinity. Infinity becomes NaN, as it does
+// where it is split.
 UNIMO_DEVICE float to_tf32(float value) {
-#ifdef __CUDACC__
-  std::uint32_t bits;
-  asm("cvt.rna.tf32.f32 %0, %1;" : "=r"(bits) : "f"(value));
-  return bits_float(bits);
-#else
-  if (!std::isfinite(value)) return value;
-  return bits_float((float_bits(value) + kTf32Half) & kTf32Mask);
-#endif
+  const float rounded = bits_float(float_bits(value) + kTf32Half);
+  return bits_float(float_bits(fmaf(value, 0.0f, rounded)) & kTf32Mask);
 }
 
 // A float32 as big + small, both tf32; what is lost is at most 2^-23 of it. Plain integer

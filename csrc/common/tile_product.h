@@ -40,6 +40,14 @@ struct Operand {
 
 constexpr int kChunk = 4;
 
+// Neighbouring floats, loaded and stored at once.
+struct alignas(8) FloatPair {
+  float value[2];
+};
+struct alignas(16) FloatQuad {
+  float value[4];
+};
+
 UNIMO_DEVICE std::uint32_t in_chunks(std::int64_t floats) {
   return static_cast<std::uint32_t>(floats / kChunk);
 }
@@ -48,18 +56,60 @@ UNIMO_DEVICE int at_most(std::int64_t count, int limit) {
   return count < limit ? static_cast<int>(count) : limit;
 }
 
-// A slice of an operand in shared memory. The padding of a line puts the 32 elements that a warp
-// reads at once (8 along the tile, 4 along the sum) into 32 different banks.
+// A slice of an operand in shared memory. A lane of a warp reads 8 of the depth (a step) of octets:
+// eights of lines along the tile, of which lane / 4 picks one. With q = lane % 4 the lane needs two
+// elements of a line, those that Fragment puts at depths q and q + 4. The order of a sum is free,
+// so these are the neighbours 2 q and 2 q + 1 of the slice: where they lie side by side one load
+// brings both. Where the tile's lines lie side by side, one load brings a line each of four octets,
+// which are every fourth line of 32. Steps or lines are padded so that what a warp reads or copies
+// at once comes from different banks.
 template <Layout kLayout, int kWidth>
 struct OperandSlice {
   static constexpr bool kSumContiguous = kLayout == Layout::kSumContiguous;
   static constexpr int kLines = kSumContiguous ? kWidth : kProductDepth;
   static constexpr int kLength = kSumContiguous ? kProductDepth : kWidth;
-  static constexpr int kPitch = kLength + (kSumContiguous ? 4 : 8);
-  static constexpr int kFloats = kLines * kPitch;
+  static constexpr int kPitch = kSumContiguous ? Fragment::kDepth : kWidth + 4;
+  static constexpr int kStep = Fragment::kDepth * (kSumContiguous ? kWidth + 2 : kPitch);
+  static constexpr int kFloats = kProductDepth / Fragment::kDepth * kStep;
+  static constexpr int kOctetsAtOnce = kSumContiguous ? 2 : 4;
 
   UNIMO_DEVICE static int place(int i, int k) {
-    return kSumContiguous ? i * kPitch + k : k * kPitch + i;
+    return kSumContiguous ? k / Fragment::kDepth * kStep + i * kPitch + k % Fragment::kDepth
+                          : k * kPitch + i;
+  }
+  // Which line of the warp's part is a lane's within an octet; lane / 4 for what it reads.
+  UNIMO_DEVICE static int octet_line(int octet, int within) {
+    return kSumContiguous ? 8 * octet + within : octet / 4 * 32 + 4 * within + octet % 4;
+  }
+  // Where the lane's reading begins, with the warp's first line.
+  UNIMO_DEVICE static int lane_place(int first_line, int lane) {
+    return place(first_line + octet_line(0, lane / 4), lane % 4 * 2);
+  }
+  // The lane's two elements of each of the octets from first on, of one step. from points at the
+  // lane's place.
+  template <int kCount>
+  UNIMO_DEVICE static void load(const float* from, int first, float (&values)[kCount][2]) {
+    static_assert(kCount % kOctetsAtOnce == 0, "whole loads");
+    if constexpr (kSumContiguous) {
+      UNIMO_UNROLL
+      for (int octet = 0; octet < kCount; ++octet) {
+        const auto pair =
+            *reinterpret_cast<const FloatPair*>(from + octet_line(first + octet, 0) * kPitch);
+        values[octet][0] = pair.value[0];
+        values[octet][1] = pair.value[1];
+      }
+    } else {
+      UNIMO_UNROLL
+      for (int octet = 0; octet < kCount; octet += 4) {
+        UNIMO_UNROLL
+        for (int k = 0; k < 2; ++k) {
+          const auto quad =
+              *reinterpret_cast<const FloatQuad*>(from + k * kPitch + octet_line(first + octet, 0));
+          UNIMO_UNROLL
+          for (int e = 0; e < 4; ++e) values[octet + e][k] = quad.value[e];
+        }
+      }
+    }
   }
 };
 
@@ -73,7 +123,8 @@ class SliceCopier {
   UNIMO_DEVICE SliceCopier(int thread, const Operand& from)
       : matrix_(from.matrix),
         stride_(from.stride),
-        target_(line(thread) * Slice::kPitch + chunk(thread) * kChunk),
+        target_(kSumContiguous ? Slice::place(line(thread), chunk(thread) * kChunk)
+                               : Slice::place(chunk(thread) * kChunk, line(thread))),
         first_k_(kSumContiguous ? chunk(thread) * kChunk : line(thread)) {
     const int last = from.width - 1;
     if constexpr (kSumContiguous) {
@@ -133,6 +184,8 @@ struct TileShape {
   static_assert(kWarpsDown * kWarpsAcross * kWarpSize == kProductThreads, "warps cover the tile");
   using RowSlice = OperandSlice<kRowLayout, kTileRows>;
   using ColumnSlice = OperandSlice<kColumnLayout, kTileColumns>;
+  // How many steps are summed in tensor cores from zero: two where registers are left for that.
+  static constexpr int kStepsAtOnce = kRowFragments <= 2 ? 2 : 1;
   static constexpr int kStageFloats = RowSlice::kFloats + ColumnSlice::kFloats;
   static constexpr int kPipelineBytes =
       kProductStages * kStageFloats * static_cast<int>(sizeof(float));
@@ -153,83 +206,92 @@ struct TileShape {
     return thread / kWarpSize % kWarpsAcross * kWarpColumns;
   }
   UNIMO_DEVICE static int row(int thread, int r) {
-    return first_row(thread) + r / 2 * Fragment::kRows +
-           Fragment::c_row(thread % kWarpSize, r % 2 * 2);
+    return first_row(thread) + RowSlice::octet_line(r, thread % kWarpSize / 4);
   }
   UNIMO_DEVICE static int column(int thread, int c) {
-    return first_column(thread) + c / 2 * Fragment::kColumns +
-           Fragment::c_column(thread % kWarpSize, c % 2);
+    return first_column(thread) +
+           ColumnSlice::octet_line(c / 2, Fragment::c_column(thread % kWarpSize, c % 2));
   }
 };
 
-// values[.] of a lane as tf32: the big parts, and the small ones where both are wanted.
+// values[.][.] of a lane as tf32: the big parts, and the small ones where both are wanted.
 template <bool kSplit, int kCount>
-UNIMO_DEVICE void to_operand(const float (&values)[kCount], float (&big)[kCount],
-                             float (&small)[kCount]) {
+UNIMO_DEVICE void to_operand(const float (&values)[kCount][2], float (&big)[kCount][2],
+                             float (&small)[kCount][2]) {
   UNIMO_UNROLL
-  for (int e = 0; e < kCount; ++e) {
-    if constexpr (kSplit) {
-      const SplitFloat split = split_float(values[e]);
-      big[e] = split.big;
-      small[e] = split.small;
-    } else {
-      big[e] = to_tf32(values[e]);
-      small[e] = 0.0f;
+  for (int octet = 0; octet < kCount; ++octet) {
+    UNIMO_UNROLL
+    for (int k = 0; k < 2; ++k) {
+      if constexpr (kSplit) {
+        const SplitFloat split = split_float(values[octet][k]);
+        big[octet][k] = split.big;
+        small[octet][k] = split.small;
+      } else {
+        big[octet][k] = to_tf32(values[octet][k]);
+        small[octet][k] = 0.0f;
+      }
     }
   }
 }
 
-// The products of 8 of the depth, of one row fragment with all column fragments.
-template <bool kSplit, int kCount, typename Thread>
-UNIMO_DEVICE void multiply_fragments(Thread& thread, const float (&a_big)[4],
-                                     const float (&a_small)[4], const float (&b_big)[kCount][2],
-                                     const float (&b_small)[kCount][2], float (&sums)[kCount][4]) {
-  if constexpr (kSplit) {
-    UNIMO_UNROLL
-    for (int j = 0; j < kCount; ++j) {
-      float part[4] = {};
-      thread.multiply(part, a_big, b_small[j]);
-      thread.multiply(part, a_small, b_big[j]);
-      thread.multiply(part, a_big, b_big[j]);
-      UNIMO_UNROLL
-      for (int e = 0; e < 4; ++e) sums[j][e] += part[e];
-    }
-  } else {
-    UNIMO_UNROLL
-    for (int j = 0; j < kCount; ++j) thread.multiply(sums[j], a_big, b_big[j]);
-  }
+// sums += the products of one step, of the row fragment of two octets with all column fragments.
+template <int kCount, typename Thread>
+UNIMO_DEVICE void multiply_fragments(Thread& thread, const float (&even)[2], const float (&odd)[2],
+                                     const float (&columns)[kCount][2], float (&sums)[kCount][4]) {
+  const float rows[4] = {even[0], odd[0], even[1], odd[1]};
+  UNIMO_UNROLL
+  for (int j = 0; j < kCount; ++j) thread.multiply(sums[j], rows, columns[j]);
 }
 
-// The products of one slice in shared memory. rows and columns point at the lane's first element;
-// the others lie at places relative to it that are known when this is compiled.
+// The products of some steps of a slice in shared memory. rows and columns point at the lane's
+// places there; the others lie at places relative to them that are known when this is compiled.
 template <bool kSplit, typename Shape, typename Thread>
-UNIMO_DEVICE void multiply_slice(Thread& thread, const float* rows, const float* columns,
+UNIMO_DEVICE void multiply_steps(Thread& thread, const float* rows, const float* columns,
                                  typename Shape::Sums* sums) {
-  UNIMO_NO_UNROLL
-  for (int k = 0; k < kProductDepth; k += Fragment::kDepth) {
-    float b_big[Shape::kColumnFragments][2], b_small[Shape::kColumnFragments][2];
+  using RowSlice = typename Shape::RowSlice;
+  using ColumnSlice = typename Shape::ColumnSlice;
+  constexpr int kSteps = Shape::kStepsAtOnce, kCount = Shape::kColumnFragments;
+  constexpr int kOctets = RowSlice::kOctetsAtOnce;
+  float b_big[kSteps][kCount][2], b_small[kSteps][kCount][2];
+  UNIMO_UNROLL
+  for (int step = 0; step < kSteps; ++step) {
+    float b[kCount][2];
+    ColumnSlice::load(columns + step * ColumnSlice::kStep, 0, b);
+    to_operand<kSplit>(b, b_big[step], b_small[step]);
+  }
+  UNIMO_UNROLL
+  for (int first = 0; first < Shape::kOwnRows; first += kOctets) {
+    float a[kSteps][kOctets][2];
     UNIMO_UNROLL
-    for (int j = 0; j < Shape::kColumnFragments; ++j) {
-      float b[2];
-      UNIMO_UNROLL
-      for (int e = 0; e < 2; ++e) {
-        b[e] = columns[Shape::ColumnSlice::place(j * Fragment::kColumns, Fragment::b_depth(0, e))];
-      }
-      to_operand<kSplit>(b, b_big[j], b_small[j]);
+    for (int step = 0; step < kSteps; ++step) {
+      RowSlice::load(rows + step * RowSlice::kStep, first, a[step]);
     }
     UNIMO_UNROLL
-    for (int i = 0; i < Shape::kRowFragments; ++i) {
-      float a[4], a_big[4], a_small[4];
+    for (int octet = 0; octet < kOctets; octet += 2) {
+      float (&total)[kCount][4] = sums->value[(first + octet) / 2];
+      float parts[kCount][4] = {};
       UNIMO_UNROLL
-      for (int e = 0; e < 4; ++e) {
-        a[e] = rows[Shape::RowSlice::place(i * Fragment::kRows + Fragment::a_row(0, e),
-                                           Fragment::a_depth(0, e))];
+      for (int step = 0; step < kSteps; ++step) {
+        const float pair[2][2] = {{a[step][octet][0], a[step][octet][1]},
+                                  {a[step][octet + 1][0], a[step][octet + 1][1]}};
+        float big[2][2], small[2][2];
+        to_operand<kSplit>(pair, big, small);
+        if constexpr (kSplit) {
+          multiply_fragments(thread, big[0], big[1], b_small[step], parts);
+          multiply_fragments(thread, small[0], small[1], b_big[step], parts);
+          multiply_fragments(thread, big[0], big[1], b_big[step], parts);
+        } else {
+          multiply_fragments(thread, big[0], big[1], b_big[step], total);
+        }
       }
-      to_operand<kSplit>(a, a_big, a_small);
-      multiply_fragments<kSplit>(thread, a_big, a_small, b_big, b_small, sums->value[i]);
+      if constexpr (kSplit) {
+        UNIMO_UNROLL
+        for (int j = 0; j < kCount; ++j) {
+          UNIMO_UNROLL
+          for (int e = 0; e < 4; ++e) total[j][e] += parts[j][e];
+        }
+      }
     }
-    rows += Shape::RowSlice::place(0, Fragment::kDepth);
-    columns += Shape::ColumnSlice::place(0, Fragment::kDepth);
   }
 }
 
@@ -253,12 +315,10 @@ UNIMO_DEVICE void multiply_tile(Thread& thread, const Operand& rows, const Opera
     column_copier.copy_next(thread, stage, num_k);
     thread.commit_copies();
   };
-  const int own_row = Shape::RowSlice::place(Shape::first_row(own) + Fragment::a_row(lane, 0),
-                                             Fragment::a_depth(lane, 0));
+  const int own_row = Shape::RowSlice::lane_place(Shape::first_row(own), lane);
   const int own_column =
-      Shape::RowSlice::kFloats +
-      Shape::ColumnSlice::place(Shape::first_column(own) + Fragment::b_column(lane),
-                                Fragment::b_depth(lane, 0));
+      Shape::RowSlice::kFloats + Shape::ColumnSlice::lane_place(Shape::first_column(own), lane);
+  constexpr int kSteps = kProductDepth / Fragment::kDepth;
   constexpr int kAhead = kProductStages - 1;
   constexpr int kLast = kAhead * Shape::kStageFloats;
   UNIMO_UNROLL
@@ -269,12 +329,17 @@ UNIMO_DEVICE void multiply_tile(Thread& thread, const Operand& rows, const Opera
   for (int left = depth; left > 0; left -= kProductDepth) {
     thread.template wait_for_copies<kAhead - 1>();
     // Behind the barrier the slice is there for all, and all have left the one before it, whose
-    // place the next copy takes.
+    // place the next copy takes. It starts after the products, so that their loads do not wait
+    // behind it.
     thread.barrier();
+    UNIMO_UNROLL
+    for (int step = 0; step < kSteps; step += Shape::kStepsAtOnce) {
+      multiply_steps<kSplit, Shape>(
+          thread, stages + stage + own_row + step * Shape::RowSlice::kStep,
+          stages + stage + own_column + step * Shape::ColumnSlice::kStep, sums);
+    }
     copy_next(stages + (stage == 0 ? kLast : stage - Shape::kStageFloats),
               left - kAhead * kProductDepth);
-    multiply_slice<kSplit, Shape>(thread, stages + stage + own_row, stages + stage + own_column,
-                                  sums);
     stage = stage == kLast ? 0 : stage + Shape::kStageFloats;
   }
   thread.template wait_for_copies<0>();

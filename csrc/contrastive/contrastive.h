@@ -102,8 +102,9 @@ void contrastive_one_way_cpu(const ContrastiveInputs& inputs, const float* weigh
 // The CUDA form takes device pointers and a cudaStream_t, passed as void* to keep this header free
 // of CUDA. It works on tensor cores (mma.sync, sm_80 and later) in blocks of the score matrix:
 // forward 2 N M D operations (rows and columns at once), backward 6 N M D (the gradient of the
-// scores is kept, 2048 x 2048 at a time, for both products). Memory beyond inputs and outputs:
-// O(N + M) and at most 17 MB; where D is no multiple of 4, a padded copy of the features as well.
+// scores is kept, 4096 x 4096 at a time, for both products). Memory beyond inputs and outputs:
+// O(N + M) and at most 17 MB forward, 68 MB backward; where D is no multiple of 4, a padded copy of
+// the features as well.
 // There are no atomic operations: every result has one writer and every sum a fixed order, so
 // results are equal to the bit from run to run, and a second, unordered mode would save nothing.
 // Sums of exponentials are float32 within a tile of 128 and double beyond; d t is float32 within 8

@@ -1,5 +1,7 @@
 // The CUDA form of the beam-search step on a GPU; exit code 77 where there is none.
 
+#include <algorithm>
+#include <numeric>
 #include <string>
 #include <vector>
 
@@ -43,11 +45,48 @@ BeamSearchResult run(const BeamSearchCase& in) {
 
 void test_beam_search(BeamRule rule) {
   const BeamSearchSettings settings = {1, 3, 0.6f, rule};
-  for (const std::int64_t vocabulary : {2, 67, 1000}) {
+  for (const std::int64_t vocabulary : {2, 67, 1000, 4096, 50265}) {
     for (const std::int64_t step : {0, 9}) {
       const BeamSearchCase in(3, 4, vocabulary, 2, step, settings, 11);
       check_beam_search(run(in), in, "beam search on the GPU " + std::to_string(vocabulary));
     }
+  }
+}
+
+// What a part's best promises for the row must not count tokens that are blocked.
+void test_best_tokens_are_blocked(BeamRule rule) {
+  for (std::uint32_t seed = 0; seed < 20; ++seed) {
+    BeamSearchCase in(2, 4, 40001, 9, seed % 2 * 9, {1, 3, 0.6f, rule}, seed);
+    for (std::int64_t row = 0; row < in.batch * in.beams; ++row) {
+      const float* const logits = in.logits.data() + row * in.vocabulary;
+      std::vector<std::int64_t> tokens(in.vocabulary);
+      std::iota(tokens.begin(), tokens.end(), 0);
+      std::partial_sort(tokens.begin(), tokens.begin() + 12, tokens.end(),
+                        [&](std::int64_t a, std::int64_t b) { return logits[a] > logits[b]; });
+      for (int i = 0; i < 9; ++i) in.blocked_tokens[row * 9 + i] = tokens[i + i / 3];
+    }
+    check_beam_search(run(in), in, "blocked best tokens on the GPU");
+  }
+}
+
+// Of a vocabulary that several blocks of threads share.
+void test_equal_scores_rank_by_token(BeamRule rule) {
+  BeamSearchCase in(2, 3, 9001, 4, 9, {1, 3, 0.6f, rule}, 5);
+  in.logits.assign(in.logits.size(), 0.5f);
+  for (const std::int64_t token : {8999, 4093, 4100}) {
+    for (std::int64_t row = 0; row < 6; ++row) in.logits[row * in.vocabulary + token] = 3.0f;
+  }
+  check_beam_search(run(in), in, "equal scores on the GPU");
+}
+
+void test_nan_ranks_first(BeamRule rule) {
+  BeamSearchCase in(2, 3, 9001, 1, 9, {1, 3, 0.6f, rule}, 5);
+  in.finished.assign(in.finished.size(), 0);
+  in.logits[4 * in.vocabulary + 7000] = NAN;  // beam 1 of the second sample
+  const BeamSearchResult out = run(in);
+  for (int k = 0; k < 3; ++k) {
+    check(std::isfinite(out.scores[k]), "NaN: another sample");
+    check(std::isnan(out.scores[3 + k]) && out.parents[3 + k] == 1, "NaN: its beam comes first");
   }
 }
 
@@ -60,8 +99,12 @@ int main() {
     std::printf("no GPU here\n");
     return 77;
   }
-  unimo::test_beam_search(unimo::BeamRule::kOriginal);
-  unimo::test_beam_search(unimo::BeamRule::kTwoK);
+  for (const unimo::BeamRule rule : {unimo::BeamRule::kOriginal, unimo::BeamRule::kTwoK}) {
+    unimo::test_beam_search(rule);
+    unimo::test_best_tokens_are_blocked(rule);
+    unimo::test_equal_scores_rank_by_token(rule);
+    unimo::test_nan_ranks_first(rule);
+  }
   unimo::check(cudaDeviceSynchronize() == cudaSuccess, "the GPU reports an error");
   return unimo::report("beam search on a GPU");
 }

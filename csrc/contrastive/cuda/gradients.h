@@ -6,11 +6,6 @@
 
 namespace unimo {
 
-// Two neighbouring floats, stored at once.
-struct alignas(8) FloatPair {
-  float first, second;
-};
-
 // One block of threads a tile: G / t into the block's matrix, and the tile's share of sum G s.
 template <bool kSplit>
 struct ScoreGradientKernel {
@@ -129,7 +124,7 @@ struct ScoreGradientKernel {
     for (int c = 0; c < ScoreShape::kOwnColumns; c += 2) {
       const int column = ScoreShape::column(thread, c);
       if (column >= end) continue;
-      *reinterpret_cast<FloatPair*>(line + column) = {values[c] * scale, values[c + 1] * scale};
+      *reinterpret_cast<FloatPair*>(line + column) = {{values[c] * scale, values[c + 1] * scale}};
     }
   }
 };
@@ -206,24 +201,52 @@ struct FeatureGradientKernel {
     typename TargetShape::Sums sums;
     multiply_tile<kSplit, TargetShape>(thread, targets, features, depth, stages, &sums);
     const int own = thread.index();
+    const bool in_quads =
+        size % kChunk == 0 && reinterpret_cast<std::uintptr_t>(result) % sizeof(FloatQuad) == 0;
     UNIMO_UNROLL
     for (int r = 0; r < TargetShape::kOwnRows; ++r) {
       const int row = TargetShape::row(own, r);
       if (row >= targets.width) continue;
+      float* const line = result + row * size;
+      // Four fragments' columns are neighbours: of eight, the first four and the last.
       UNIMO_UNROLL
-      for (int c = 0; c < TargetShape::kOwnColumns; ++c) {
-        const int column = TargetShape::column(own, c);
-        if (column >= features.width) continue;
-        float* const place = result + row * size + column;
-        *place = is_first ? sums.at(r, c) : *place + sums.at(r, c);
+      for (int first = 0; first < TargetShape::kOwnColumns; first += 8) {
+        UNIMO_UNROLL
+        for (int half = 0; half < 2; ++half) {
+          const int c = first + half, column = TargetShape::column(own, c);
+          const FloatQuad quad = {
+              {sums.at(r, c), sums.at(r, c + 2), sums.at(r, c + 4), sums.at(r, c + 6)}};
+          add_quad(quad, line + column, features.width - column, in_quads, is_first);
+        }
       }
+    }
+  }
+
+  // Adds the first of the four floats, at most count, to those at a place; the first time there is
+  // nothing to add to.
+  UNIMO_DEVICE static void add_quad(const FloatQuad& quad, float* place, int count, bool is_aligned,
+                                    bool is_first) {
+    if (is_aligned && count >= kChunk) {
+      FloatQuad total = quad;
+      auto* const target = reinterpret_cast<FloatQuad*>(place);
+      if (!is_first) {
+        const FloatQuad before = *target;
+        UNIMO_UNROLL
+        for (int e = 0; e < kChunk; ++e) total.value[e] += before.value[e];
+      }
+      *target = total;
+      return;
+    }
+    UNIMO_UNROLL
+    for (int e = 0; e < kChunk; ++e) {
+      if (e < count) place[e] = is_first ? quad.value[e] : place[e] + quad.value[e];
     }
   }
 };
 
-// One thread: d t = -(1 / t) sum G s from the tiles' shares, in their order.
+// One warp: d t = -(1 / t) sum G s from the tiles' shares, in a fixed order.
 struct TemperatureKernel {
-  static constexpr int kThreads = 1;
+  static constexpr int kThreads = kWarpSize;
   static constexpr int kResidentBlocks = 1;
   static constexpr int kSharedBytes = 0;
 
@@ -233,10 +256,12 @@ struct TemperatureKernel {
   float* gradient;
 
   template <typename Thread>
-  UNIMO_DEVICE void operator()(Thread&, unsigned char*) const {
+  UNIMO_DEVICE void operator()(Thread& thread, unsigned char*) const {
     double sum = 0.0;
-    for (std::int64_t i = 0; i < num_sums; ++i) sum += tile_sums[i];
-    *gradient = static_cast<float>(-sum / *temperature);
+    for (std::int64_t i = thread.index(); i < num_sums; i += kThreads) sum += tile_sums[i];
+    UNIMO_UNROLL
+    for (int mask = 1; mask < kWarpSize; mask *= 2) sum += thread.shuffle_xor(sum, mask);
+    if (thread.index() == 0) *gradient = static_cast<float>(-sum / *temperature);
   }
 };
 

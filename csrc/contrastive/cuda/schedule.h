@@ -14,12 +14,12 @@
 
 namespace unimo {
 
-// Rows and columns of a block, multiples of the tile. Forward: tiles enough to fill a large GPU
-// several times over. Backward: a matrix of gradients of scores (16 MB) that stays in the
-// second-level cache until both products have read it, and one tile for each of the two blocks of
-// threads that every multiprocessor of an H100 can hold.
-constexpr std::int64_t kForwardBlock = 4096;
-constexpr std::int64_t kBackwardBlock = 2048;
+// Rows and columns of a block, multiples of the tile. Forward: so many tiles that little is lost
+// when the last of them leave the GPU half empty. Backward: a matrix of gradients of scores of
+// 64 MB, so that the products with it, in tiles of 128 x 64, fill an H100 or H200 even at D = 256.
+// A quarter of it would stay in the second-level cache, but left half of such a GPU idle.
+constexpr std::int64_t kForwardBlock = 8192;
+constexpr std::int64_t kBackwardBlock = 4096;
 
 // Hands out aligned parts of a workspace; with no memory it only counts.
 class WorkspaceParts {
@@ -148,17 +148,29 @@ void run_forward(const ContrastiveInputs& inputs, const ContrastiveStatistics<fl
                                     space.row_pitch, space.column_pitch},
            num_score_tiles(block), "contrastive statistics");
     const std::int64_t row = block.first_row, column = block.first_column;
-    launch(MergeKernel{space.row_partials, space.row_pitch,
-                       num_parts(block.num_columns, kScoreTile), block.num_rows, column == 0,
-                       column + block.num_columns == in.num_columns, space.row_all + row,
-                       space.row_positive + row, out.row_all + row, out.row_positive + row},
-           num_parts(block.num_rows, MergeKernel::kThreads), "contrastive sums of the rows");
-    launch(MergeKernel{space.column_partials, space.column_pitch,
-                       num_parts(block.num_rows, kScoreTile), block.num_columns, row == 0,
-                       row + block.num_rows == in.num_rows, space.column_all + column,
-                       space.column_positive + column, out.column_all + column,
-                       out.column_positive + column},
-           num_parts(block.num_columns, MergeKernel::kThreads), "contrastive sums of the columns");
+    const MergeTargets rows = {space.row_partials,
+                               space.row_pitch,
+                               num_parts(block.num_columns, kScoreTile),
+                               block.num_rows,
+                               column == 0,
+                               column + block.num_columns == in.num_columns,
+                               space.row_all + row,
+                               space.row_positive + row,
+                               out.row_all + row,
+                               out.row_positive + row};
+    const MergeTargets columns = {space.column_partials,
+                                  space.column_pitch,
+                                  num_parts(block.num_rows, kScoreTile),
+                                  block.num_columns,
+                                  row == 0,
+                                  row + block.num_rows == in.num_rows,
+                                  space.column_all + column,
+                                  space.column_positive + column,
+                                  out.column_all + column,
+                                  out.column_positive + column};
+    launch(MergeKernel{rows, columns},
+           MergeKernel::num_blocks(block.num_rows) + MergeKernel::num_blocks(block.num_columns),
+           "contrastive sums");
   });
 }
 

@@ -73,12 +73,19 @@ struct RunningSum {
   double sum;
   float max;
 
-  UNIMO_DEVICE void add(const PartialSum& part) {
-    if (part.max > max) {
-      sum *= expf(max - part.max);
-      max = part.max;
+  // In the order of the parts; their exponentials do not wait for each other.
+  template <int kCount>
+  UNIMO_DEVICE void add(const PartialSum (&parts)[kCount]) {
+    PartialSum all = {max, 0.0f};
+    UNIMO_UNROLL
+    for (int i = 0; i < kCount; ++i) all.max = fmaxf(all.max, parts[i].max);
+    const float reference = all.reference();
+    sum *= expf(max - reference);
+    max = all.max;
+    UNIMO_UNROLL
+    for (int i = 0; i < kCount; ++i) {
+      sum += parts[i].sum * static_cast<double>(expf(parts[i].max - reference));
     }
-    sum += part.sum * static_cast<double>(expf(part.max - (max == -INFINITY ? 0.0f : max)));
   }
   UNIMO_DEVICE float log_sum_exp() const {
     return sum == 0.0 ? -INFINITY : static_cast<float>(max + log(sum));

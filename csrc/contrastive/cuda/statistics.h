@@ -149,13 +149,8 @@ struct StatisticsKernel {
   }
 };
 
-// One thread a row or column: adds the partial sums of the block's tiles, in their order, to what
-// earlier blocks left, and after the last block takes the logarithm.
-struct MergeKernel {
-  static constexpr int kThreads = 256;
-  static constexpr int kResidentBlocks = 1;
-  static constexpr int kSharedBytes = 0;
-
+// The rows of a block, or its columns: their tiles' partial sums, and where these are added up.
+struct MergeTargets {
   const TilePartial* partials;  // [num_tiles, pitch]
   std::int64_t pitch, num_tiles, num_targets;
   bool is_first, is_last;
@@ -163,28 +158,59 @@ struct MergeKernel {
   RunningSum* running_positive;  // [num_targets]
   float* all;                    // [num_targets]
   float* positive;               // [num_targets]
+};
+
+// One thread a row or column: adds the partial sums of the block's tiles, in their order, to what
+// earlier blocks left, and after the last block takes the logarithm. The first blocks of threads
+// take the rows, the others the columns. Blocks are small, so that the few threads that there are
+// spread over the GPU, and tiles are read several at a time, for each takes long to arrive.
+struct MergeKernel {
+  static constexpr int kThreads = 64;
+  static constexpr int kResidentBlocks = 1;
+  static constexpr int kSharedBytes = 0;
+  static constexpr int kTilesAtOnce = 8;
+
+  MergeTargets rows, columns;
+
+  static constexpr std::int64_t num_blocks(std::int64_t num_targets) {
+    return num_parts(num_targets, kThreads);
+  }
 
   template <typename Thread>
   UNIMO_DEVICE void operator()(Thread& thread, unsigned char*) const {
+    const std::int64_t row_blocks = (rows.num_targets + kThreads - 1) / kThreads;
+    const bool is_row = thread.block() < row_blocks;
+    const MergeTargets& own = is_row ? rows : columns;
     const std::int64_t target =
-        static_cast<std::int64_t>(thread.block()) * kThreads + thread.index();
-    if (target >= num_targets) return;
+        (thread.block() - (is_row ? 0 : row_blocks)) * kThreads + thread.index();
+    if (target < own.num_targets) merge(own, target);
+  }
+
+ private:
+  UNIMO_DEVICE static void merge(const MergeTargets& own, std::int64_t target) {
     RunningSum sum_all = {0.0, -INFINITY}, sum_positive = {0.0, -INFINITY};
-    if (!is_first) {
-      sum_all = running_all[target];
-      sum_positive = running_positive[target];
+    if (!own.is_first) {
+      sum_all = own.running_all[target];
+      sum_positive = own.running_positive[target];
     }
-    for (std::int64_t tile = 0; tile < num_tiles; ++tile) {
-      const TilePartial part = partials[tile * pitch + target];
-      sum_all.add(part.all);
-      sum_positive.add(part.positive);
+    for (std::int64_t tile = 0; tile < own.num_tiles; tile += kTilesAtOnce) {
+      PartialSum all[kTilesAtOnce], positive[kTilesAtOnce];
+      UNIMO_UNROLL
+      for (int i = 0; i < kTilesAtOnce; ++i) {
+        TilePartial part = {{-INFINITY, 0.0f}, {-INFINITY, 0.0f}};
+        if (tile + i < own.num_tiles) part = own.partials[(tile + i) * own.pitch + target];
+        all[i] = part.all;
+        positive[i] = part.positive;
+      }
+      sum_all.add(all);
+      sum_positive.add(positive);
     }
-    if (is_last) {
-      all[target] = sum_all.log_sum_exp();
-      positive[target] = sum_positive.log_sum_exp();
+    if (own.is_last) {
+      own.all[target] = sum_all.log_sum_exp();
+      own.positive[target] = sum_positive.log_sum_exp();
     } else {
-      running_all[target] = sum_all;
-      running_positive[target] = sum_positive;
+      own.running_all[target] = sum_all;
+      own.running_positive[target] = sum_positive;
     }
   }
 };
