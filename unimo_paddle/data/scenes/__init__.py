@@ -20,6 +20,7 @@ from unimo_paddle.data.scenes.drawing import render
 from unimo_paddle.data.scenes.gallery import contact_sheet
 from unimo_paddle.data.scenes.grammar import Scene, sample_scene
 from unimo_paddle.data.scenes.language import write_captions
+from unimo_paddle.data.scenes.likelihood import caption_log_probability, first_caption_entropy
 from unimo_paddle.data.scenes.meaning import Meaning, Mention, identifying_share
 
 __all__ = [
@@ -27,8 +28,10 @@ __all__ = [
     "Mention",
     "Scene",
     "SceneConfig",
+    "caption_log_probability",
     "contact_sheet",
     "ensure_scenes",
+    "first_caption_entropy",
     "histogram_recall",
     "identifying_share",
     "read_manifest",

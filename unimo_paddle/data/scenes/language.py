@@ -1,7 +1,8 @@
 """Captions: what to say about a scene, and how to say it, from varied templates.
 
 Content comes first: a `Meaning` that is true of the scene, with two or three objects and most
-often their places. Words come second, so that every caption's meaning is known exactly.
+often their places. Words come second, so that every caption's meaning is known exactly. Either is
+drawn in steps, one function each, whose odds `likelihood` finds by trying every draw of a step.
 """
 
 from __future__ import annotations
@@ -54,27 +55,44 @@ def write_paragraph(scene: Scene, rng: np.random.Generator) -> str:
 
 def sample_meaning(scene: Scene, rng: np.random.Generator) -> Meaning:
     """Draw something true to say: objects with places, now and then a relation, number, ground."""
+    order, relations = sample_topic(scene, rng)
+    placed = sample_placed(len(order), rng, relational=bool(relations))
+    mentions = [
+        sample_mention(scene.objects[index], rng, with_place=is_placed)
+        for index, is_placed in zip(order, placed, strict=True)
+    ]
+    return Meaning(tuple(mentions), relations, *sample_setting(scene, rng))
+
+
+def sample_topic(
+    scene: Scene, rng: np.random.Generator
+) -> tuple[tuple[int, ...], tuple[tuple[int, str, int], ...]]:
+    """Draw which objects to name, in which order, and the relation of the first two, if any."""
     relational = rng.random() < 0.25
     wanted = 2 if relational or rng.random() < 0.65 else 3
     order = rng.permutation(len(scene.objects))[:wanted]
-    relations: tuple[tuple[int, str, int], ...] = ()
-    if relational:
-        options = relations_of(scene)
-        in_front = [option for option in options if option[1] == "in front of"]
-        if in_front and rng.random() < 0.5:
-            options = in_front
-        first, relation, second = options[rng.integers(len(options))]
-        order = np.array([first, second])
-        relations = ((0, relation, 1),)
-    placed = rng.random(len(order)) < (0.75 if relational else 0.95)
-    placed[rng.integers(len(order))] = True
-    mentions = [
-        sample_mention(scene.objects[index], rng, with_place=bool(is_placed))
-        for index, is_placed in zip(order, placed, strict=True)
-    ]
-    return Meaning(
-        tuple(mentions),
-        relations,
+    if not relational:
+        return tuple(int(index) for index in order), ()
+    options = relations_of(scene)
+    in_front = [option for option in options if option[1] == "in front of"]
+    if in_front and rng.random() < 0.5:
+        options = in_front
+    first, relation, second = options[rng.integers(len(options))]
+    return (first, second), ((0, relation, 1),)
+
+
+def sample_placed(
+    num_mentions: int, rng: np.random.Generator, *, relational: bool
+) -> tuple[bool, ...]:
+    """Draw of which objects to say the place: of one at least."""
+    placed = rng.random(num_mentions) < (0.75 if relational else 0.95)
+    placed[rng.integers(num_mentions)] = True
+    return tuple(bool(is_placed) for is_placed in placed)
+
+
+def sample_setting(scene: Scene, rng: np.random.Generator) -> tuple[str | None, int | None]:
+    """Draw whether to say the ground, and whether to say the number of objects."""
+    return (
         scene.background if rng.random() < 0.18 else None,
         len(scene.objects) if rng.random() < 0.12 else None,
     )
@@ -100,7 +118,16 @@ def sample_mention(item: SceneObject, rng: np.random.Generator, *, with_place: b
 
 def express(meaning: Meaning, rng: np.random.Generator) -> str:
     """Put a meaning into words."""
-    sentence = _relation_sentence(meaning, rng) if meaning.relations else _list(meaning, rng)
+    return frame(say_objects(meaning, rng), meaning, rng)
+
+
+def say_objects(meaning: Meaning, rng: np.random.Generator) -> str:
+    """Put the objects of a meaning and their relation into words."""
+    return _relation_sentence(meaning, rng) if meaning.relations else _list(meaning, rng)
+
+
+def frame(sentence: str, meaning: Meaning, rng: np.random.Generator) -> str:
+    """Add to a sentence about objects their number, the ground or an opening."""
     if meaning.num_objects is not None:
         number = NUMBER_WORDS[meaning.num_objects]
         if rng.random() < 0.5:
