@@ -245,4 +245,12 @@ CASES = {
         scenes_task(language={"max_target_length": 20}, adversarial={"steps": 2}),
         lambda record: {"image": str(record.image), "caption": record.caption},
     ),
+    "vqa": fine_tuned(
+        "vqa",
+        scenes_task(num_answers=30),
+        output="scores",
+        item=lambda record: {"image": str(record.image), "question": record.question},
+        metrics=("accuracy", "accuracy_high", "loss/loss", "loss/score"),
+        printed=["answer", "probabilities"],
+    ),
 }

@@ -1,16 +1,16 @@
-"""Visual entailment: records of all kinds, and the original's numbers."""
+"""Visual entailment: records of all kinds, padding, learning, settings."""
 
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
-from unimo_paddle.adversarial import AdversarialConfig, PerturbedLoss, scaled_start
+from unimo_paddle.adversarial import AdversarialConfig
 from unimo_paddle.data.fields import collate
 from unimo_paddle.data.images import ImageConfig
 from unimo_paddle.data.loader import Loader
@@ -21,11 +21,7 @@ from unimo_paddle.errors import UserError
 from unimo_paddle.models import ModelConfig
 from unimo_paddle.optimizer import OptimizerConfig, build_optimizer
 from unimo_paddle.program import (
-    ACCUMULATOR_SUFFIX,
-    GRADIENT_SUFFIX,
     Runner,
-    build_evaluation,
-    build_pass,
     build_service,
 )
 from unimo_paddle.tasks.visual_entailment import (
@@ -33,199 +29,9 @@ from unimo_paddle.tasks.visual_entailment import (
     VisualEntailmentConfig,
     VisualEntailmentTask,
 )
-from unimo_paddle.updates import AdversarialPass, build_update
-
-FORWARD_TOLERANCE = 1e-5  # of the largest recorded value, where that is above one
-GRADIENT_TOLERANCE = 1e-3  # of the largest entry of each recorded gradient or perturbation
-PLACE = (0, 0, 0)
-REGIONS = ImageConfig(kind="regions", max_regions=10, feature_size=32)
-# The sizes in tiny_config.json; the recordings have no dropout.
-ORIGINAL_MODEL = ModelConfig(
-    vocab_size=1000,
-    hidden_size=64,
-    num_layers=3,
-    num_heads=4,
-    max_positions=130,
-    region_feature_size=32,
-    hidden_dropout=0.0,
-    attention_dropout=0.0,
-)
+from unimo_paddle.updates import build_update
 
 pytestmark = pytest.mark.usefixtures("static_graph")
-
-
-@pytest.fixture(scope="module")
-def official(shared_dir: Path) -> Path:
-    return shared_dir / "reference" / "official"
-
-
-def recorded(folder: Path, name: str) -> dict[str, Any]:
-    with np.load(folder / f"{name}.npz") as arrays:
-        return {key: arrays[key] for key in arrays.files}
-
-
-def recorded_batch(recording: dict[str, Any]) -> dict[str, np.ndarray]:
-    """What the original was fed, under our names."""
-    regions = recording["in/image_loc"].shape[1]
-    mask = recording["in/input_mask"].diagonal(axis1=1, axis2=2)
-    return {
-        "input_ids": recording["in/src_ids"][..., 0],
-        "position_ids": recording["in/pos_ids"][..., 0],
-        "text_mask": mask[:, regions:].copy(),
-        "region_features": recording["in/image_embedding"],
-        "region_boxes": recording["in/image_loc"],
-        "region_mask": mask[:, :regions].copy(),
-        "labels": recording["in/labels"][:, 0],
-    }
-
-
-def original_task(folder: Path, adversarial: AdversarialConfig | None = None):
-    data = EntailmentDataConfig(source="original", image=REGIONS, max_text_length=12)
-    config = VisualEntailmentConfig(
-        data=data, head_dropout=0.0, adversarial=adversarial or AdversarialConfig()
-    )
-    return VisualEntailmentTask(config, ORIGINAL_MODEL, folder / "nowhere")
-
-
-def assert_close(actual: Any, expected: np.ndarray, tolerance: float, name: str) -> None:
-    actual = np.asarray(actual)
-    error = np.abs(actual - expected.reshape(actual.shape)).max()
-    assert error <= tolerance * max(1.0, np.abs(expected).max()), name
-
-
-def test_evaluation_gives_the_original_numbers(official: Path) -> None:
-    recording, task = recorded(official, "ve_eval"), original_task(official)
-    batch, runner = recorded_batch(recording), Runner()
-    service = build_service(task, task.services[0])
-    evaluation = build_evaluation(task, (*task.inputs, *task.targets))
-    runner.start(evaluation)
-    runner.restore(evaluation, recorded(official, "tiny_params"))
-    probabilities = runner.run(service, batch)["probabilities"]
-    terms = runner.run(evaluation, batch)
-    assert_close(probabilities, recording["out/probs"], FORWARD_TOLERANCE, "probs")
-    assert_close(terms["accuracy"], recording["out/accuracy"], FORWARD_TOLERANCE, "accuracy")
-    # The original adds the two perturbed losses, though in evaluation nothing is perturbed.
-    assert_close(3.0 * terms["loss"], recording["out/loss_all"], FORWARD_TOLERANCE, "loss")
-
-
-class Watcher(Runner):
-    """A runner that remembers what was fed as perturbations."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.perturbations: list[dict[str, np.ndarray]] = []
-
-    def run(self, program, batch, names=None):
-        fed = {name: np.array(x) for name, x in batch.items() if name.endswith("_perturbation")}
-        self.perturbations.append(fed)
-        return super().run(program, batch, names)
-
-
-@dataclass(frozen=True)
-class Replay:
-    """A recorded adversarial update, and ours from the same weights, inputs and draws."""
-
-    recording: dict[str, Any]
-    losses: list[float]  # of each step
-    perturbations: list[dict[str, np.ndarray]]  # used in each step
-    perturbation_gradients: list[dict[str, np.ndarray]]  # of each step
-    gradients: dict[str, np.ndarray]  # of the parameters
-
-
-@pytest.fixture(scope="module")
-def replay(official: Path) -> Replay:
-    recording = recorded(official, "ve_train_adv2")
-    config = AdversarialConfig(
-        steps=int(recording["cfg/adv_step"]),
-        learning_rate=float(recording["cfg/adv_lr"]),
-        initial_magnitude=float(recording["cfg/adv_init_mag"]),
-        max_norm=float(recording["cfg/adv_max_norm"]),
-    )
-    task = original_task(official, config)
-    perturbed, parameters = task.perturbed_loss(), recorded(official, "tiny_params")
-    batch, runner = recorded_batch(recording), Watcher()
-    fields = (*task.inputs, *task.targets)
-    pass_ = AdversarialPass(task, perturbed, fields, seed=0, share=1.0)
-    program = pass_.programs[0]
-    runner.start(program)
-    runner.restore(program, parameters)
-    start = {
-        side.perturbation.name: scaled_start(
-            recording[f"out/raw_uniform_{name}"], batch[side.mask], config
-        )
-        for name, side in perturbed.sides.items()
-    }
-    steps = list(pass_.steps(runner, batch, start, PLACE))
-    return Replay(
-        recording,
-        [float(step["loss"]) for step in steps],
-        list(runner.perturbations),
-        perturbation_gradients(task, perturbed, runner, batch),
-        {name: runner.value(name + ACCUMULATOR_SUFFIX) for name in program.parameter_names},
-    )
-
-
-def perturbation_gradients(
-    task: VisualEntailmentTask, perturbed: PerturbedLoss, runner: Watcher, batch: dict
-) -> list[dict[str, np.ndarray]]:
-    """What each step's perturbations were moved along, by a program of the sides' losses alone."""
-
-    def side_losses(network: Any, tensors: Any) -> dict[str, Any]:
-        names = [item.name for item in perturbed.fields]
-        logits = [perturbed.logits(network, tensors, {name: tensors[name]}) for name in names]
-        total = sum(perturbed.cross_entropy(item, tensors) for item in logits)
-        return {"loss": total / float(perturbed.config.steps)}
-
-    names = [item.name for item in perturbed.fields]
-    fields = (*task.inputs, *task.targets, *perturbed.fields)
-    program = build_pass(task, fields, side_losses, seed=0, share=0.0, by=names)
-    return [
-        {
-            name: runner.run(program, batch | step, [name + GRADIENT_SUFFIX])[
-                name + GRADIENT_SUFFIX
-            ]
-            for name in names
-        }
-        for step in list(runner.perturbations)
-    ]
-
-
-def test_adversarial_loss_is_the_original_one(replay: Replay) -> None:
-    assert_close(sum(replay.losses), replay.recording["out/loss"], FORWARD_TOLERANCE, "loss")
-
-
-SIDES = {"text": "text_perturbation", "image": "region_perturbation"}
-
-
-@pytest.mark.parametrize("what", ["delta", "grad_delta"])
-@pytest.mark.parametrize("step", [0, 1])
-@pytest.mark.parametrize("side", SIDES)
-def test_each_perturbation_and_its_gradient_are_the_original_ones(
-    replay: Replay, side: str, step: int, what: str
-) -> None:
-    expected = replay.recording[f"out/step{step}/{what}_{side}"]
-    found = replay.perturbations if what == "delta" else replay.perturbation_gradients
-    error = np.abs(found[step][SIDES[side]] - expected).max()
-    assert error <= GRADIENT_TOLERANCE * np.abs(expected).max()
-
-
-def test_gradient_of_every_parameter_is_the_original_one(replay: Replay) -> None:
-    recording = replay.recording
-    names = {key.removeprefix("grad/") for key in recording if key.startswith("grad/")}
-    assert names == set(replay.gradients)
-    # Softmax ignores the key's bias, whose gradient is rounding: judge it by the query's.
-    scales = {
-        name: np.abs(recording[f"grad/{name.replace('key_fc.b_0', 'query_fc.b_0')}"]).max()
-        for name in names
-    }
-    errors = {
-        name: np.abs(replay.gradients[name] - recording[f"grad/{name}"]).max() / scales[name]
-        for name in names
-    }
-    assert {name: error for name, error in errors.items() if error > GRADIENT_TOLERANCE} == {}
-
-
-# ---- our own records
 
 
 @pytest.fixture(scope="module")
@@ -341,7 +147,7 @@ def test_padding_is_invisible(task: VisualEntailmentTask) -> None:
         runner.run(program, collate([sample], task.inputs, multiple_of=size))["probabilities"]
         for size in (1, 60)
     )
-    np.testing.assert_allclose(padded, alone, atol=FORWARD_TOLERANCE)
+    np.testing.assert_allclose(padded, alone, atol=1e-5)
 
 
 def test_predictions_keep_the_id_of_the_input(make_task, images: Path, tmp_path: Path) -> None:

@@ -29,7 +29,16 @@ from unimo_paddle.errors import UserError
 from unimo_paddle.models import ModelConfig
 from unimo_paddle.tasks.base import Arrays, TaskConfig, Tensors
 from unimo_paddle.tasks.finetuning import Prediction
-from unimo_paddle.tasks.image_records import Image, ImageDataConfig, ImageTask, Text
+from unimo_paddle.tasks.image_records import (
+    Image,
+    ImageDataConfig,
+    ImageTask,
+    Text,
+    check_ids,
+    id_of,
+    once_each,
+    perturbed_sides,
+)
 from unimo_paddle.tasks.language import (
     LanguageConfig,
     LanguageNetwork,
@@ -40,7 +49,6 @@ from unimo_paddle.tasks.language import (
     target_likelihood,
 )
 from unimo_paddle.tasks.segments import TAG_INPUTS, TARGETS, TEXT_INPUTS, TEXT_ORDER
-from unimo_paddle.tasks.visual_entailment import check_ids, id_of, once_each, perturbed_sides
 
 
 @dataclass(frozen=True)

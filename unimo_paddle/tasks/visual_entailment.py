@@ -13,8 +13,8 @@ from paddle import Tensor, nn
 from paddle.nn import functional as F
 
 from unimo_paddle import losses
-from unimo_paddle.adversarial import IMAGE, TEXT, AdversarialConfig, PerturbedLoss, Side
-from unimo_paddle.data.fields import Field, Sample
+from unimo_paddle.adversarial import AdversarialConfig, PerturbedLoss
+from unimo_paddle.data.fields import Sample
 from unimo_paddle.data.original_pairs import OriginalHypothesis, StoredRegions, read_hypotheses
 from unimo_paddle.data.original_regions import whole_number
 from unimo_paddle.data.records import Fault, Folder, check_text, gather, parse_object, read_lines
@@ -32,7 +32,18 @@ from unimo_paddle.tasks.classification import (
     measure_classes,
 )
 from unimo_paddle.tasks.finetuning import Prediction
-from unimo_paddle.tasks.image_records import Image, ImageDataConfig, ImageTask, Text
+from unimo_paddle.tasks.image_records import (
+    Image,
+    ImageDataConfig,
+    ImageTask,
+    Text,
+    check_ids,
+    check_text_length,
+    id_of,
+    once_each,
+    perturbed_sides,
+    with_ids,
+)
 from unimo_paddle.tasks.segments import TEXT_INPUTS, image_inputs, take
 
 TABLE_SUFFIX = ".tsv"
@@ -236,60 +247,6 @@ class VisualEntailmentTask(ImageTask):
     def predict(self, network: EntailmentNetwork, batch: Tensors) -> dict[str, Tensor]:
         """The probability of every class."""
         return {"probabilities": F.softmax(network(batch))}
-
-
-def perturbed_sides(model: ModelConfig) -> dict[str, Side]:
-    """What can be perturbed of an image with a text: the embedded text and the region features."""
-    text = Field("text_perturbation", (None, model.hidden_size), "float32")
-    image = Field("region_perturbation", (None, model.region_feature_size), "float32")
-    return {TEXT: Side(text, "text_mask"), IMAGE: Side(image, "region_mask")}
-
-
-def check_text_length(data: ImageDataConfig, model: ModelConfig) -> None:
-    """Raise for texts that would leave the position embedding."""
-    if data.max_text_length > model.max_text_length:
-        raise UserError(
-            f"task.data.max_text_length is {data.max_text_length}, but model.max_positions "
-            f"{model.max_positions} holds texts of {model.max_text_length} tokens; lower it"
-        )
-
-
-def check_ids(ids: Sequence[int], model: ModelConfig) -> None:
-    """Raise a ``Fault`` for an id that the model does not have."""
-    if ids and max(ids) >= model.vocab_size:
-        raise Fault(f"id {max(ids)} is beyond model.vocab_size {model.vocab_size}")
-
-
-def id_of(item: Mapping[str, Any]) -> str | None:
-    """The ``id`` of a JSON object, where it has one."""
-    value = item.get("id")
-    if value is None or (isinstance(value, (str, int)) and not isinstance(value, bool)):
-        return None if value is None else str(value)
-    raise Fault(f"'id' must be text or a whole number, not {str(value)[:40]!r}")
-
-
-def once_each(parse: Callable[[Any], Any]) -> Callable[[Any], Any]:
-    """The same function for the lines of one file, where an ``id`` that occurred is a ``Fault``."""
-    seen: set[str] = set()
-
-    def parse_new(item: Any) -> Any:
-        record = parse(item)
-        if record.id is not None:
-            if record.id in seen:
-                raise Fault(f"id {record.id!r} occurred before")
-            seen.add(record.id)
-        return record
-
-    return parse_new
-
-
-def with_ids(predictions: Sequence[Prediction], records: Sequence[Any]) -> list[Prediction]:
-    """Predictions with the ``id`` of their records, where these have one."""
-    ids = [records[item["index"]].id for item in predictions]
-    return [
-        item if id_ is None else {"index": item["index"], "id": id_, **item}
-        for item, id_ in zip(predictions, ids, strict=True)
-    ]
 
 
 def _ones(batch: Tensors) -> Tensor:

@@ -45,15 +45,17 @@ from unimo_paddle.models.transformer import layer_norm, linear
 from unimo_paddle.tasks.base import Arrays, TaskConfig, Tensors
 from unimo_paddle.tasks.classification import check_dropout
 from unimo_paddle.tasks.finetuning import TRAIN_SPLIT, Prediction, with_intervals
-from unimo_paddle.tasks.image_records import Image, ImageDataConfig, ImageTask
-from unimo_paddle.tasks.segments import TEXT_INPUTS, take
-from unimo_paddle.tasks.visual_entailment import (
-    PAIR_FIELDS,
+from unimo_paddle.tasks.image_records import (
+    Image,
+    ImageDataConfig,
+    ImageTask,
     check_text_length,
     id_of,
     once_each,
     with_ids,
 )
+from unimo_paddle.tasks.segments import TEXT_INPUTS, take
+from unimo_paddle.tasks.visual_entailment import PAIR_FIELDS
 
 logger = logging.getLogger(__name__)
 
