@@ -17,6 +17,7 @@ from paddle import Tensor
 
 from unimo_paddle import distributed
 from unimo_paddle.data.fields import Field
+from unimo_paddle.errors import UserError
 from unimo_paddle.optimizer import Optimizer
 from unimo_paddle.tasks.base import Service, Task, Tensors
 
@@ -74,9 +75,21 @@ def build_training(
         feeds = _declare(fields)
         fetches = dict(task.loss(network, feeds))
         pairs = paddle.static.append_backward(fetches["loss"])
+        _check_reached(network, pairs)
         pairs = distributed.mean_gradients(pairs)
         fetches["gradient_norm"] = optimizer.apply(pairs)
     return StaticProgram(main, startup, feeds, fetches, _shapes(pairs))
+
+
+def _check_reached(network: Any, pairs: Sequence[tuple[Tensor, Tensor]]) -> None:
+    """Raise for parameters that the loss does not reach: a setting asks for what no one uses."""
+    reached = {parameter.name for parameter, gradient in pairs if gradient is not None}
+    idle = sorted({parameter.name for parameter in network.parameters()} - reached)
+    if idle:
+        raise UserError(
+            f"this task does not use {', '.join(idle)}; set what makes it in the model section "
+            "(such as num_roles, num_turns) to 0"
+        )
 
 
 def build_pass(

@@ -131,12 +131,20 @@ def test_regions_are_scaled_by_the_image_size():
     assert boxes.tolist() == [[0, 0, 1, 1, 1], [0, 0, 1, 0.5, 0.5], [0.5, 0.25, 1, 0.5, 0.125]]
 
 
-def test_the_first_regions_are_kept_and_make_the_mean():
+def test_the_first_regions_are_kept_and_all_make_the_mean():
     boxes = np.tile([0, 0, 1, 1], (5, 1))
     features, _ = encode_regions(
         Regions(np.arange(10).reshape(5, 2), boxes, 1, 1), REGIONS, where="r"
     )
-    assert features.tolist() == [[2, 3], [0, 1], [2, 3], [4, 5]]
+    assert features.tolist() == [[4, 5], [0, 1], [2, 3], [4, 5]]
+
+
+def test_boxes_outside_the_image_pass_where_that_is_asked_for():
+    regions = Regions(np.ones((1, 2)), np.array([[0, 0, 4, 8]]), 8, 4)
+    with pytest.raises(BadSample, match="lies outside"):
+        encode_regions(regions, REGIONS, where="r")
+    _, boxes = encode_regions(regions, REGIONS, where="r", are_boxes_inside=False)
+    assert boxes[1].tolist() == [0, 0, 0.5, 2, 1]
 
 
 def test_regions_are_encoded_as_by_the_original(shared_dir):

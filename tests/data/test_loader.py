@@ -6,6 +6,7 @@ import itertools
 import threading
 import time
 import weakref
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -111,6 +112,26 @@ def test_without_shuffle_records_come_in_order_for_ever():
     loader = Loader([stream(num_records=5, batch_size=4, lengths=LENGTHS[:5])], seed=0,
                     shuffle=False)  # fmt: skip
     assert records_of(loader, 0, 3) == [0, 1, 2, 3, 4, 0, 1, 2, 3, 4, 0, 1]
+
+
+def test_a_stream_may_keep_its_order_beside_one_that_does_not():
+    ordered = stream(num_records=5, batch_size=4, shuffle=False)
+    loader = Loader([ordered, other_stream()], seed=0)
+    batches = collect(loader, 0, 17)
+    assert [x for batch in batches for x in batch["record"]] == [p % 5 for p in range(68)]
+    others = [x for batch in batches for x in batch["other"]]
+    assert others[:17] != list(range(17))
+
+
+def test_in_a_kept_order_the_next_record_replaces_a_bad_one():
+    ordered = stream(num_records=5, batch_size=5, shuffle=False)
+    encode_others = fail_at(4, BadSample("record 4", "truncated"))
+    loader = Loader([replace(ordered, encode=encode_others)], seed=0)
+    assert records_of(loader, 0, 2) == [0, 1, 2, 3, 0] * 2
+
+
+def test_an_epoch_of_plain_records_has_all_of_them():
+    assert stream(num_records=103).epoch_size == 103
 
 
 def test_fewer_records_than_a_batch_are_repeated():

@@ -101,9 +101,6 @@ def convert(
                 write_ours(folder, watched, _shortened(settings, description))
                 result = output / "step-0"
                 options = f"--train.start_from {result} --model {output / MODEL_NAME}"
-                if description.sizes["type_vocab_size"]:
-                    # The tasks feed no token types, and what no loss reaches cannot be trained.
-                    options += " --model.type_vocab_size 0"
                 then = f"fine-tune: tools/train.py with {options}"
             else:
                 notes += write_paddlenlp(folder, watched, description, settings)

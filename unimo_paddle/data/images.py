@@ -205,31 +205,36 @@ def _grid_boxes(side: int) -> np.ndarray:
 
 
 def encode_regions(
-    regions: Regions, config: ImageConfig, *, where: str
+    regions: Regions, config: ImageConfig, *, where: str, are_boxes_inside: bool = True
 ) -> tuple[np.ndarray, np.ndarray]:
     """Rows of a detector's regions: features [1 + n, F] and boxes [1 + n, 5], float32.
 
-    The first ``max_regions`` are kept (detectors put the most confident first). Anything that
-    does not fit the image or the configuration raises BadSample.
+    The first ``max_regions`` are kept (detectors put the most confident first). Row 0 is the mean
+    of all, also of those that are not kept, as in the original. Anything that does not fit the
+    image or the configuration raises BadSample.
 
     Args:
         where: names the record in messages.
+        are_boxes_inside: whether a box outside the image is refused. The original confuses width
+            and height in one place; who repeats that must let such boxes pass.
     """
     features = np.asarray(regions.features, np.float32)
     boxes = np.asarray(regions.boxes, np.float32)
     width, height = float(regions.width), float(regions.height)
     _check_regions(features, boxes, width, height, feature_size=config.feature_size, where=where)
+    _check_boxes(boxes, width, height, are_inside=are_boxes_inside, where=where)
     probabilities = regions.class_probabilities
     if probabilities is not None and len(probabilities) != len(features):
         raise BadSample(
             where, f"{len(probabilities)} class distributions for {len(features)} regions"
         )
+    whole = features.mean(axis=0)
     features, boxes = features[: config.max_regions], boxes[: config.max_regions]
 
     area = (boxes[:, 2] - boxes[:, 0]) * (boxes[:, 3] - boxes[:, 1]) / (width * height)
     scaled = boxes / np.array([width, height, width, height], np.float32)
     rows = np.empty((1 + len(features), features.shape[1]), np.float32)
-    rows[0], rows[1:] = features.mean(axis=0), features
+    rows[0], rows[1:] = whole, features
     places = np.empty((1 + len(boxes), 5), np.float32)
     places[0], places[1:, :4], places[1:, 4] = WHOLE_IMAGE_BOX, scaled, area
     return rows, places
@@ -260,8 +265,13 @@ def _check_regions(
         raise BadSample(where, "features hold a value that is not a finite number")
     if not np.isfinite(boxes).all():
         raise BadSample(where, "boxes hold a value that is not a finite number")
+
+
+def _check_boxes(
+    boxes: np.ndarray, width: float, height: float, *, are_inside: bool, where: str
+) -> None:
     limit = np.array([width, height, width, height]) + BOX_TOLERANCE
-    outside = ((boxes < -BOX_TOLERANCE) | (boxes > limit)).any(axis=1)
+    outside = ((boxes < -BOX_TOLERANCE) | (boxes > limit)).any(axis=1) & are_inside
     empty = (boxes[:, 2] <= boxes[:, 0]) | (boxes[:, 3] <= boxes[:, 1])
     for wrong, what in (
         (outside, f"lies outside the {width:g} x {height:g} image"),

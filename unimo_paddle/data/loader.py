@@ -49,6 +49,8 @@ class Stream:
         batch_size: samples a batch and process.
         lengths: [n] sort keys for buckets of similar length; None for no buckets.
         multiple_of: padded lengths are rounded up to it.
+        shuffle: False takes the records in their order, for ever; a bad one is replaced by the
+            one after it.
     """
 
     name: str
@@ -58,6 +60,12 @@ class Stream:
     batch_size: int
     lengths: np.ndarray | None = None
     multiple_of: int = 1
+    shuffle: bool = True
+
+    @property
+    def epoch_size(self) -> int:
+        """Records of an epoch; a sequence of several epochs says it itself."""
+        return getattr(self.records, "epoch_size", len(self.records))
 
 
 @dataclass(frozen=True)
@@ -77,7 +85,7 @@ class Loader:
         seed: of orders and of the generators given to ``encode``.
         num_workers: threads that prepare batches ahead; 0 prepares each when asked. The batches
             are the same for any number.
-        shuffle: False takes records in their order, for ever.
+        shuffle: False takes the records of all streams in their order, for ever.
         rank, num_ranks: this process's slice of the global batch. The global order depends on
             the product of ``num_ranks`` and ``batch_size`` only.
         prefetch: batches ready or in work for each worker, fewer where they are large.
@@ -228,7 +236,7 @@ class _Feed:
         self.stream = stream
         # By name, not by place: switching one stream off leaves the others as they were.
         self._seed = (seed, zlib.crc32(stream.name.encode()))
-        self._shuffle = shuffle
+        self._shuffle = shuffle and stream.shuffle
         self._offset = rank * stream.batch_size
         self._global_size = num_ranks * stream.batch_size
         self._orders: dict[int, np.ndarray] = {}
@@ -243,11 +251,11 @@ class _Feed:
     def _sample(self, position: int, skips: list[_Skip]) -> Sample:
         stream = self.stream
         epoch, place = divmod(position, len(stream.records))
-        index = first = int(self._order(epoch)[place])
+        index = first = int(self._order(epoch)[place]) if self._shuffle else place
         for attempt in range(MAX_REPLACEMENTS):
             rng = np.random.default_rng((*self._seed, epoch, first, attempt))
             if attempt:
-                index = int(rng.integers(len(stream.records)))
+                index = self._replacement(first, attempt, rng)
             try:
                 return stream.encode(stream.records[index], rng)
             except BadSample as bad:
@@ -260,6 +268,12 @@ class _Feed:
             f"last {skips[-1].bad}"
         )
 
+    def _replacement(self, first: int, attempt: int, rng: np.random.Generator) -> int:
+        """The record that stands in for a bad one; drawn, unless the order is the records' own."""
+        if self.stream.shuffle:
+            return int(rng.integers(len(self.stream.records)))
+        return (first + attempt) % len(self.stream.records)
+
     def _order(self, epoch: int) -> np.ndarray:
         with self._lock:
             if epoch not in self._orders:
@@ -271,8 +285,6 @@ class _Feed:
 
     def _make_order(self, epoch: int) -> np.ndarray:
         num_records = len(self.stream.records)
-        if not self._shuffle:
-            return np.arange(num_records)
         rng = np.random.default_rng((*self._seed, epoch))
         order = rng.permutation(num_records)
         if self.stream.lengths is None:

@@ -154,6 +154,8 @@ class TextEmbedding(nn.Layer):
     ) -> paddle.Tensor:
         """Return [B, T, D]; ids are [B, T], the perturbation is added before the norm."""
         total = self.word(ids) + self.position(positions)
+        if self.token_type is not None and type_ids is None:
+            type_ids = paddle.zeros_like(ids)
         extras = ((self.role, role_ids), (self.turn, turn_ids), (self.token_type, type_ids))
         for embedding, extra_ids in extras:
             if extra_ids is not None:
@@ -269,7 +271,8 @@ class UnifiedTransformer(nn.Layer):
                 regions and tags have order 0. None: every real position sees every other.
             region_features: [B, R, F]; region_boxes: [B, R, 5]; region_mask: [B, R].
             tag_ids, tag_positions, tag_mask: [B, G]; embedded as words are.
-            role_ids, turn_ids, type_ids: [B, T], for models that have such embeddings.
+            role_ids, turn_ids, type_ids: [B, T], for models that have such embeddings. Types are
+                by default 0, and 1 where text_order is above 0.
             text_perturbation: [B, T, D], added to the text embedding before its norm.
             region_perturbation: [B, R, F], added to the region features.
             collect_attention: keep every layer's attention probabilities.
@@ -287,6 +290,8 @@ class UnifiedTransformer(nn.Layer):
         if input_ids is not None:
             if position_ids is None:
                 position_ids = _continuous_positions(input_ids, self.config.first_position)
+            if type_ids is None and text_order is not None and self.config.type_vocab_size > 1:
+                type_ids = (text_order > 0).astype("int64")
             embeddings["text"] = self.text_embedding(
                 input_ids,
                 position_ids,

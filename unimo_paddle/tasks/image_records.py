@@ -120,7 +120,13 @@ class ImageTask(FineTuningTask):
         if self.data.image.kind == "regions":
             if not item.get("regions"):
                 raise Fault("'regions' is missing; give them, or use task.data.image.kind patches")
-            return parse_regions(item["regions"])
+            regions = parse_regions(item["regions"])
+            try:
+                # Known to be right here, where the line is known, and not only when it is encoded.
+                encode_regions(regions, self.data.image, where="regions")
+            except BadSample as bad:
+                raise Fault(f"'regions': {bad.reason}") from None
+            return regions
         if isinstance(item.get("image"), np.ndarray):
             return item["image"]
         return find(text_of(item, "image"))
