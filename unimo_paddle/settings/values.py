@@ -293,6 +293,7 @@ def _suggest(name: str, known: typing.Iterable[str]) -> str:
     """The likeliest meaning of a misspelt name, in words, or nothing."""
     known = list(known)
     same = [other for other in known if "." in other and _last(other) == _last(name)]
+    same.sort(key=lambda other: other.count("."))  # the nearest to the surface first
     close = difflib.get_close_matches(name, known, n=1, cutoff=0.75) or same[:1]
     return f"did you mean {close[0]}? " if close else ""
 
