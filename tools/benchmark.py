@@ -1,8 +1,9 @@
-"""Measure the fused operators beside other forms of the same computation.
+"""Measure the fused operators beside other forms, and simple models beside fine-tuned ones.
 
     python tools/benchmark.py contrastive --quick
     python tools/benchmark.py contrastive --output runs/contrastive.json
     python tools/benchmark.py beam --rounds 20
+    python tools/benchmark.py baselines --config configs/finetune/sst2_small.yaml --split dev
 
 Each part explains its options: python tools/benchmark.py contrastive --help
 """
@@ -71,6 +72,16 @@ def _parser() -> ToolParser:
     part.set_defaults(run=_run_beam)
     part.add_argument("--rounds", type=int, default=10, help="measured rounds of each pair (10)")
     _add_output(part)
+
+    part = names.add_parser(
+        "baselines",
+        description="What simple models reach on the data of a fine-tuned task.",
+        help="simple models",
+    )
+    part.set_defaults(run=_run_baselines)
+    part.add_argument("--config", type=Path, required=True, help="run file of the task")
+    part.add_argument("--split", required=True, help="split to measure on")
+    _add_output(part)
     return parser
 
 
@@ -108,6 +119,19 @@ def _run_beam(arguments: argparse.Namespace) -> None:
     if arguments.output:
         report = {"benchmark": "beam", "machine": machine, "rows": rows}
         _write(arguments.output, json.dumps(report, indent=2) + "\n")
+
+
+def _run_baselines(arguments: argparse.Namespace) -> None:
+    from unimo_paddle.benchmarks import baselines
+    from unimo_paddle.config import RunConfig
+    from unimo_paddle.evaluation import format_table
+    from unimo_paddle.settings import load
+
+    rows = baselines.run(load(RunConfig, arguments.config), arguments.split)
+    for row in rows:
+        print(format_table(str(row["baseline"]), {k: v for k, v in row.items() if k != "baseline"}))
+    if arguments.output:
+        _write(arguments.output, json.dumps(rows, indent=2) + "\n")
 
 
 def _write(path: Path, text: str) -> None:

@@ -193,7 +193,7 @@ class CaptioningTask(ImageTask):
 
         A caption that is too long keeps its [SEP]; names that are too many lose theirs.
         """
-        text = self._encode_caption(record.caption or ())
+        text = self.encode_caption(record.caption or ())
         if self.data.with_tags:
             text |= self._encode_tags(record.tags)
         if isinstance(record.image, StoredRegions):
@@ -201,7 +201,8 @@ class CaptioningTask(ImageTask):
         said = [] if record.caption is None else [record.caption]
         return self.encode_image(record.image, rng, said) | text
 
-    def _encode_caption(self, caption: Text) -> Sample:
+    def encode_caption(self, caption: Text) -> Sample:
+        """``[CLS] caption [SEP]``, and what is predicted where."""
         longest = self.config.language.max_target_length
         ids = self.tokenizer.encode(caption) if isinstance(caption, str) else caption[1:-1]
         nothing = np.zeros(0, np.int64)
@@ -258,8 +259,14 @@ class CaptioningTask(ImageTask):
     def measure(
         self, predictions: Sequence[Prediction], records: Sequence[CaptionRecord]
     ) -> dict[str, float]:
-        """Nats a token and perplexity of the true captions."""
-        return measure_likelihood(predictions)
+        """Nats a token and perplexity of the true captions, and of the first of each image."""
+        metrics = measure_likelihood(predictions)
+        numbered = [(record.image_id, place) for place, record in enumerate(records)]
+        places = dict(reversed(numbered))  # the first of each image is set last
+        if len(places) < len(records):
+            first = measure_likelihood([predictions[place] for place in places.values()])
+            metrics["nats_per_token_of_first"] = first["nats_per_token"]
+        return metrics
 
     # ---- graph half
 
