@@ -195,7 +195,11 @@ CASES = {
     "pretraining": PRETRAINING,
     "classification": fine_tuned(
         "classification",
-        table_task(["text_a", "label"], lambda number: str(number % 2)),
+        table_task(
+            ["text_a", "label"],
+            lambda number: str(number % 2),
+            adversarial={"steps": 2, "sides": "text"},
+        ),
         output="probabilities",
         item=texts_of,
         metrics=("accuracy", "accuracy_low", "matthews", "f1", "loss/loss"),
@@ -211,7 +215,12 @@ CASES = {
     ),
     "seq2seq": writing(
         "seq2seq",
-        table_task(["src", "tgt"], lambda number: f"dog {number}", **SHORT),
+        table_task(
+            ["src", "tgt"],
+            lambda number: f"dog {number}",
+            adversarial={"steps": 1, "sides": "text", "with_clean": False},
+            **SHORT,
+        ),
         lambda record: {"src": record.sources[0], "tgt": record.target},
     ),
     "dialogue": writing(

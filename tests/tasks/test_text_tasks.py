@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from unimo_paddle.adversarial import AdversarialConfig
 from unimo_paddle.data.loader import Loader
 from unimo_paddle.data.original_order import by_epoch, by_seed
 from unimo_paddle.data.records import Fault
@@ -223,6 +224,14 @@ def test_a_writer_follows_the_order_of_the_original(tmp_path: Path) -> None:
         (lambda: ClassificationConfig(labels=("a",)), "task.labels is"),
         (lambda: ClassificationConfig(labels=("a", "a")), "at least two different names"),
         (lambda: ClassificationConfig(head_dropout=1.0), "task.head_dropout is 1.0"),
+        (
+            lambda: ClassificationConfig(adversarial=AdversarialConfig(sides="both")),
+            "task.adversarial.sides is 'both', but this task has texts only",
+        ),
+        (
+            lambda: DialogueConfig(adversarial=AdversarialConfig(sides="image")),
+            "task.adversarial.sides is 'image', but this task has texts only",
+        ),
         (lambda: SourceDataConfig(max_source_length=2), "task.data.max_source_length is 2"),
         (lambda: LanguageConfig(max_target_length=1), "task.language.max_target_length is 1"),
         (lambda: LanguageConfig(label_smoothing=1.0), "task.language.label_smoothing is 1.0"),

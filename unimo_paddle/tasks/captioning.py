@@ -45,7 +45,7 @@ from unimo_paddle.tasks.language import (
     decode_likelihood,
     language_terms,
     measure_likelihood,
-    target_cross_entropy,
+    perturbed_language,
     target_likelihood,
 )
 from unimo_paddle.tasks.segments import TAG_INPUTS, TARGETS, TEXT_INPUTS, TEXT_ORDER
@@ -280,16 +280,8 @@ class CaptioningTask(ImageTask):
 
     def perturbed_loss(self) -> PerturbedLoss | None:
         """The same loss of perturbed inputs too, where that is configured."""
-        if not self.config.adversarial.steps:
-            return None
-        return PerturbedLoss(
-            self.config.adversarial,
-            perturbed_sides(self.model),
-            logits=lambda network, batch, perturbations: network(batch, perturbations),
-            cross_entropy=lambda logits, batch: target_cross_entropy(
-                logits, batch, self.config.language
-            ),
-            weights=lambda batch: batch["target_weights"].flatten(),
+        return perturbed_language(
+            self.config.adversarial, perturbed_sides(self.model), self.config.language
         )
 
     def predict(self, network: LanguageNetwork, batch: Tensors) -> dict[str, Tensor]:

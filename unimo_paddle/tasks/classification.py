@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -12,6 +12,7 @@ from paddle import Tensor, nn
 from paddle.nn import functional as F
 
 from unimo_paddle import losses
+from unimo_paddle.adversarial import TEXT, AdversarialConfig, PerturbedLoss, Side
 from unimo_paddle.data.fields import Field, Sample
 from unimo_paddle.data.records import Fault
 from unimo_paddle.errors import UserError
@@ -21,7 +22,7 @@ from unimo_paddle.models.heads import HEAD_DROPOUT
 from unimo_paddle.tasks.base import Arrays, TaskConfig, Tensors
 from unimo_paddle.tasks.finetuning import Prediction, with_intervals
 from unimo_paddle.tasks.segments import TEXT_INPUTS, take
-from unimo_paddle.tasks.text_records import TextDataConfig, TextRecord, TextTask
+from unimo_paddle.tasks.text_records import TextDataConfig, TextRecord, TextTask, text_side
 
 LABELS = Field("labels", (), "int64", 0)
 
@@ -34,10 +35,12 @@ class ClassificationConfig(TaskConfig):
     data: TextDataConfig = field(default_factory=TextDataConfig)
     labels: tuple[str, ...] = ("0", "1")  # names of the classes as they stand in the tables
     head_dropout: float = HEAD_DROPOUT  # before the classes
+    adversarial: AdversarialConfig = field(default_factory=lambda: AdversarialConfig(sides=TEXT))
 
     def __post_init__(self) -> None:
         check_labels(self.labels)
         check_dropout(self.head_dropout)
+        check_sides(self.adversarial)
 
     def build(self, model: ModelConfig, assets_dir: Path) -> ClassificationTask:
         """Make the task for a model of these sizes."""
@@ -56,6 +59,15 @@ def check_dropout(dropout: float) -> None:
         raise UserError(f"task.head_dropout is {dropout}; give a share from 0 to below 1")
 
 
+def check_sides(adversarial: AdversarialConfig) -> None:
+    """Raise where a task on texts is to perturb images."""
+    if adversarial.sides != TEXT:
+        raise UserError(
+            f"task.adversarial.sides is {adversarial.sides!r}, but this task has texts only; set "
+            f"it to {TEXT}"
+        )
+
+
 class TextNetwork(nn.Layer):
     """Encodes texts; a linear layer reads the first token."""
 
@@ -64,9 +76,9 @@ class TextNetwork(nn.Layer):
         self.transformer = UnifiedTransformer(model, with_images=False, poolers=("text",))
         self.head = ClassificationHead(model, num_outputs, dropout=dropout)
 
-    def forward(self, batch: Tensors) -> Tensor:
+    def forward(self, batch: Tensors, perturbations: Tensors | None = None) -> Tensor:
         """Return the head's outputs [B, num_outputs]."""
-        encoding = self.transformer(**take(batch, TEXT_INPUTS))
+        encoding = self.transformer(**take(batch, TEXT_INPUTS), **(perturbations or {}))
         return self.head(self.transformer.pooled_text(encoding))
 
 
@@ -97,6 +109,10 @@ class ClassificationTask(TextTask):
         """The cross entropy of the classes, and how many of them are right."""
         return classification_terms(network(batch), batch["labels"])
 
+    def perturbed_loss(self) -> PerturbedLoss | None:
+        """The same loss of perturbed inputs too, where that is configured."""
+        return perturbed_classification(self.config.adversarial, text_side(self.model))
+
     def predict(self, network: TextNetwork, batch: Tensors) -> dict[str, Tensor]:
         """The probability of every class."""
         return {"probabilities": F.softmax(network(batch))}
@@ -120,6 +136,27 @@ def classification_terms(logits: Tensor, labels: Tensor) -> dict[str, Tensor]:
         "loss": losses.token_cross_entropy(logits, labels, weights),
         "accuracy": is_right.mean(),
     }
+
+
+def perturbed_classification(
+    adversarial: AdversarialConfig, sides: Mapping[str, Side]
+) -> PerturbedLoss | None:
+    """The cross entropy of perturbed inputs too; None where that is not configured."""
+    if not adversarial.steps:
+        return None
+    return PerturbedLoss(
+        adversarial,
+        sides,
+        logits=lambda network, batch, perturbations: network(batch, perturbations),
+        cross_entropy=lambda logits, batch: losses.token_cross_entropy(
+            logits, batch["labels"], _ones(batch)
+        ),
+        weights=_ones,
+    )
+
+
+def _ones(batch: Tensors) -> Tensor:
+    return paddle.ones_like(batch["labels"]).astype("float32")
 
 
 def decode_classes(probabilities: np.ndarray, labels: Sequence[str]) -> list[Prediction]:

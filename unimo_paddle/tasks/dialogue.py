@@ -7,12 +7,14 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from unimo_paddle.adversarial import TEXT, AdversarialConfig
 from unimo_paddle.data.fields import Sample
 from unimo_paddle.data.records import Fault, check_text
 from unimo_paddle.data.sequences import mark_dialogue
 from unimo_paddle.errors import UserError
 from unimo_paddle.models import ModelConfig
 from unimo_paddle.tasks.base import TaskConfig
+from unimo_paddle.tasks.classification import check_sides
 from unimo_paddle.tasks.language import LanguageConfig
 from unimo_paddle.tasks.segments import DIALOGUE_INPUTS, TEXT_INPUTS, TEXT_ORDER
 from unimo_paddle.tasks.seq2seq import TARGET_COLUMN, Seq2SeqTask, SourceDataConfig
@@ -37,6 +39,10 @@ class DialogueConfig(TaskConfig):
 
     data: SourceDataConfig = field(default_factory=SourceDataConfig)
     language: LanguageConfig = field(default_factory=LanguageConfig)
+    adversarial: AdversarialConfig = field(default_factory=lambda: AdversarialConfig(sides=TEXT))
+
+    def __post_init__(self) -> None:
+        check_sides(self.adversarial)
 
     def build(self, model: ModelConfig, assets_dir: Path) -> DialogueTask:
         """Make the task for a model with embeddings of roles and turns."""

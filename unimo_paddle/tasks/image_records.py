@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from unimo_paddle.adversarial import IMAGE, TEXT, Side
+from unimo_paddle.adversarial import IMAGE, Side
 from unimo_paddle.data.fields import Field, Sample
 from unimo_paddle.data.image_files import read_image
 from unimo_paddle.data.images import ImageConfig, Regions, encode_image, encode_regions
@@ -22,6 +22,7 @@ from unimo_paddle.errors import BadSample, UserError
 from unimo_paddle.models import ModelConfig
 from unimo_paddle.tasks.finetuning import FineTuningDataConfig, FineTuningTask, Prediction
 from unimo_paddle.tasks.segments import image_inputs
+from unimo_paddle.tasks.text_records import text_side
 
 SOURCES = ("files", "original", "scenes")
 
@@ -171,9 +172,8 @@ def _existing_file(name: str) -> Path:
 
 def perturbed_sides(model: ModelConfig) -> dict[str, Side]:
     """What can be perturbed of an image with a text: the embedded text and the region features."""
-    text = Field("text_perturbation", (None, model.hidden_size), "float32")
     image = Field("region_perturbation", (None, model.region_feature_size), "float32")
-    return {TEXT: Side(text, "text_mask"), IMAGE: Side(image, "region_mask")}
+    return {**text_side(model), IMAGE: Side(image, "region_mask")}
 
 
 def check_text_length(data: ImageDataConfig, model: ModelConfig) -> None:

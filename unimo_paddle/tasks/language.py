@@ -12,6 +12,7 @@ from paddle import Tensor, nn
 from paddle.nn import functional as F
 
 from unimo_paddle import losses
+from unimo_paddle.adversarial import AdversarialConfig, PerturbedLoss, Side
 from unimo_paddle.data.fields import Field
 from unimo_paddle.errors import UserError
 from unimo_paddle.models import LanguageHead, ModelConfig, UnifiedTransformer
@@ -83,6 +84,21 @@ def language_terms(logits: Tensor, batch: Tensors, config: LanguageConfig) -> di
         "loss": loss,
         "cross_entropy": losses.token_cross_entropy(logits.detach(), labels, weights),
     }
+
+
+def perturbed_language(
+    adversarial: AdversarialConfig, sides: Mapping[str, Side], config: LanguageConfig
+) -> PerturbedLoss | None:
+    """The smoothed cross entropy of perturbed inputs too; None where that is not configured."""
+    if not adversarial.steps:
+        return None
+    return PerturbedLoss(
+        adversarial,
+        sides,
+        logits=lambda network, batch, perturbations: network(batch, perturbations),
+        cross_entropy=lambda logits, batch: target_cross_entropy(logits, batch, config),
+        weights=lambda batch: batch["target_weights"].flatten(),
+    )
 
 
 def target_likelihood(logits: Tensor, batch: Tensors) -> dict[str, Tensor]:

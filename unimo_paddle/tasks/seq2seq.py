@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 from paddle import Tensor
 
+from unimo_paddle.adversarial import TEXT, AdversarialConfig, PerturbedLoss
 from unimo_paddle.data.fields import Field, Sample
 from unimo_paddle.data.records import Fault, check_text
 from unimo_paddle.data.sequences import append_target, mark_source
@@ -17,6 +18,7 @@ from unimo_paddle.data.tables import ID_COLUMN, UNNAMED_COLUMN, read_table
 from unimo_paddle.errors import UserError
 from unimo_paddle.models import ModelConfig
 from unimo_paddle.tasks.base import Arrays, TaskConfig, Tensors
+from unimo_paddle.tasks.classification import check_sides
 from unimo_paddle.tasks.finetuning import FineTuningDataConfig, FineTuningTask, Prediction
 from unimo_paddle.tasks.language import (
     LanguageConfig,
@@ -24,9 +26,11 @@ from unimo_paddle.tasks.language import (
     decode_likelihood,
     language_terms,
     measure_likelihood,
+    perturbed_language,
     target_likelihood,
 )
 from unimo_paddle.tasks.segments import TARGETS, TEXT_INPUTS, TEXT_ORDER
+from unimo_paddle.tasks.text_records import text_side
 
 TARGET_COLUMN = "tgt"
 NOT_SOURCES = (TARGET_COLUMN, ID_COLUMN, UNNAMED_COLUMN)
@@ -64,6 +68,10 @@ class Seq2SeqConfig(TaskConfig):
 
     data: SourceDataConfig = field(default_factory=SourceDataConfig)
     language: LanguageConfig = field(default_factory=LanguageConfig)
+    adversarial: AdversarialConfig = field(default_factory=lambda: AdversarialConfig(sides=TEXT))
+
+    def __post_init__(self) -> None:
+        check_sides(self.adversarial)
 
     def build(self, model: ModelConfig, assets_dir: Path) -> Seq2SeqTask:
         """Make the task for a model of these sizes."""
@@ -185,6 +193,12 @@ class Seq2SeqTask(FineTuningTask):
     def loss(self, network: LanguageNetwork, batch: Tensors) -> dict[str, Tensor]:
         """The smoothed cross entropy of the target's words."""
         return language_terms(network(batch), batch, self.config.language)
+
+    def perturbed_loss(self) -> PerturbedLoss | None:
+        """The same loss of perturbed inputs too, where that is configured."""
+        return perturbed_language(
+            self.config.adversarial, text_side(self.model), self.config.language
+        )
 
     def predict(self, network: LanguageNetwork, batch: Tensors) -> dict[str, Tensor]:
         """How likely each target is."""

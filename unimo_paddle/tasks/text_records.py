@@ -9,7 +9,8 @@ from typing import Any
 
 import numpy as np
 
-from unimo_paddle.data.fields import Sample
+from unimo_paddle.adversarial import TEXT, Side
+from unimo_paddle.data.fields import Field, Sample
 from unimo_paddle.data.original_order import by_epoch
 from unimo_paddle.data.records import Fault, check_text
 from unimo_paddle.data.sequences import mark_pair, mark_text
@@ -107,3 +108,9 @@ class TextTask(FineTuningTask):
     def length(self, record: TextRecord) -> int:
         """Characters: near enough to the number of tokens."""
         return sum(map(len, self.texts(record)))
+
+
+def text_side(model: ModelConfig) -> dict[str, Side]:
+    """What can be perturbed of a text: its embeddings."""
+    text = Field("text_perturbation", (None, model.hidden_size), "float32")
+    return {TEXT: Side(text, "text_mask")}

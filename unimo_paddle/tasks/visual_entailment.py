@@ -8,11 +8,9 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import paddle
 from paddle import Tensor, nn
 from paddle.nn import functional as F
 
-from unimo_paddle import losses
 from unimo_paddle.adversarial import AdversarialConfig, PerturbedLoss
 from unimo_paddle.data.fields import Sample
 from unimo_paddle.data.original_pairs import OriginalHypothesis, StoredRegions, read_hypotheses
@@ -30,6 +28,7 @@ from unimo_paddle.tasks.classification import (
     classification_terms,
     decode_classes,
     measure_classes,
+    perturbed_classification,
 )
 from unimo_paddle.tasks.finetuning import Prediction
 from unimo_paddle.tasks.image_records import (
@@ -232,22 +231,8 @@ class VisualEntailmentTask(ImageTask):
 
     def perturbed_loss(self) -> PerturbedLoss | None:
         """The same loss of perturbed inputs too, where that is configured."""
-        if not self.config.adversarial.steps:
-            return None
-        return PerturbedLoss(
-            self.config.adversarial,
-            perturbed_sides(self.model),
-            logits=lambda network, batch, perturbations: network(batch, perturbations),
-            cross_entropy=lambda logits, batch: losses.token_cross_entropy(
-                logits, batch["labels"], _ones(batch)
-            ),
-            weights=_ones,
-        )
+        return perturbed_classification(self.config.adversarial, perturbed_sides(self.model))
 
     def predict(self, network: EntailmentNetwork, batch: Tensors) -> dict[str, Tensor]:
         """The probability of every class."""
         return {"probabilities": F.softmax(network(batch))}
-
-
-def _ones(batch: Tensors) -> Tensor:
-    return paddle.ones_like(batch["labels"]).astype("float32")
