@@ -1,6 +1,6 @@
 # Two commands matter: `make quickstart` and `make test`. Both make their own environment in .venv.
 # Settings: PYTHON=python3.12 picks the interpreter, VENV=/elsewhere the environment's folder,
-# RUN_DIR=runs/x where the quick start writes.
+# RUN_DIR=runs/x where the quick start writes, TEST_PROCESSES=8 how many tests run side by side.
 
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
@@ -13,6 +13,7 @@ STAMP := $(VENV)/installed
 RUN_DIR ?= runs/quickstart
 SCENES_DIR := runs/data/scenes
 TEST_MINUTES ?= 15
+TEST_PROCESSES ?= 2
 MIN_COVERAGE ?= 85
 
 SOURCES := $(wildcard pyproject.toml setup.py CMakeLists.txt build_tools/*.py) \
@@ -75,7 +76,8 @@ quickstart: install  ## train, evaluate, export and show a small model on the bu
 	@echo '    $(BIN)/python tools/predict.py --bundle $(RUN_DIR)/bundle --images $(SCENES_DIR)/images/040*.png --texts "a red star"'
 
 test: install lint  ## all checks and quick tests, with line coverage
-	@timeout --foreground $(TEST_MINUTES)m $(BIN)/python -m pytest -m "not slow" \
+	@OMP_NUM_THREADS=1 timeout --foreground $(TEST_MINUTES)m $(BIN)/python -m pytest \
+		-m "not slow" -n $(TEST_PROCESSES) --dist loadfile \
 		--cov --cov-report=term --cov-fail-under=$(MIN_COVERAGE)
 
 test-all: install lint  ## the same and the slow proofs
