@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -81,9 +82,9 @@ class TextTask(FineTuningTask):
             self.check_label(label)
         return TextRecord(text_a, text_b, label)
 
+    @abstractmethod
     def check_label(self, label: str) -> None:
         """Raise a ``Fault`` for what is no label of the task."""
-        raise NotImplementedError
 
     def texts(self, record: TextRecord) -> Iterable[str]:
         """The text or the two texts."""
