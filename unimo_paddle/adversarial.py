@@ -86,18 +86,16 @@ class Side:
 
 @dataclass(frozen=True)
 class PerturbedLoss:
-    """A loss of logits that a network computes from inputs that can be perturbed.
+    """A loss of the logits [P, C] of a network, called with a batch and its perturbations.
 
     Args:
         sides: by name, those of the config at least.
-        logits: (network, batch, perturbations by argument) -> [P, C].
         cross_entropy: (logits, batch) -> a scalar.
         weights: batch -> [P], of the rows of the logits in the divergence.
     """
 
     config: AdversarialConfig
     sides: Mapping[str, Side]
-    logits: Callable[[object, Tensors, Tensors], Tensor]
     cross_entropy: Callable[[Tensor, Tensors], Tensor]
     weights: Callable[[Tensors], Tensor]
 
@@ -119,14 +117,16 @@ class PerturbedLoss:
             perturbations[side.perturbation.name] = scaled_start(uniform, mask, self.config)
         return perturbations
 
-    def step(self, network: object, tensors: Tensors) -> dict[str, Tensor]:
+    def step(
+        self, network: Callable[[Tensors, Tensors], Tensor], tensors: Tensors
+    ) -> dict[str, Tensor]:
         """One step: ``loss``, its parts by name, and the moved perturbations.
 
         Args:
             tensors: the batch, and the perturbations under their names.
         """
         config, steps = self.config, float(self.config.steps)
-        clean = self.logits(network, tensors, {}) if config.with_clean else None
+        clean = network(tensors, {}) if config.with_clean else None
         terms: dict[str, Tensor] = {}
         parts: list[Tensor] = []
         if clean is not None:
@@ -138,7 +138,7 @@ class PerturbedLoss:
             argument = side.perturbation.name
             perturbation = tensors[argument]
             perturbation.stop_gradient = False
-            logits = self.logits(network, tensors, {argument: perturbation})
+            logits = network(tensors, {argument: perturbation})
             loss = self.cross_entropy(logits, tensors)
             terms[f"{name}_loss"] = loss
             parts.append(loss / steps)

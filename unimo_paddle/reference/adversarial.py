@@ -130,7 +130,7 @@ def _compare_step(
         losses = {}
         for name in perturbed.config.perturbed:
             argument = perturbed.sides[name].perturbation.name
-            logits = perturbed.logits(network, tensors, {argument: tensors[argument]})
+            logits = network(tensors, {argument: tensors[argument]})
             losses[name] = perturbed.cross_entropy(logits, tensors) / float(perturbed.config.steps)
         return {**losses, "loss": sum(losses.values())}
 
@@ -175,7 +175,7 @@ def _branches(
                     }
                 )
             )
-            outputs[f"logits_model{number}"] = perturbed.logits(network, tensors, fed)
+            outputs[f"logits_model{number}"] = network(tensors, fed)
             hook.remove()
         return outputs
 

@@ -147,7 +147,6 @@ def perturbed_classification(
     return PerturbedLoss(
         adversarial,
         sides,
-        logits=lambda network, batch, perturbations: network(batch, perturbations),
         cross_entropy=lambda logits, batch: losses.token_cross_entropy(
             logits, batch["labels"], _ones(batch)
         ),

@@ -95,7 +95,6 @@ def perturbed_language(
     return PerturbedLoss(
         adversarial,
         sides,
-        logits=lambda network, batch, perturbations: network(batch, perturbations),
         cross_entropy=lambda logits, batch: target_cross_entropy(logits, batch, config),
         weights=lambda batch: batch["target_weights"].flatten(),
     )
