@@ -240,6 +240,18 @@ def test_pooling_is_a_rectified_layer_on_the_first_row():
         np.testing.assert_allclose(pooled.numpy(), np.maximum(product, 0.0), atol=1e-5)
 
 
+def test_pooling_with_a_mask_reads_the_mean_of_real_tokens():
+    model = build()
+    feeds = make_feeds()
+    feeds["text_mask"][0, 3:] = 0.0
+    encoding = encode(model, feeds)
+    pooled = model.pooled_text(encoding, paddle.to_tensor(feeds["text_mask"]))
+    text = encoding.text.numpy()
+    means = np.stack([text[0, :3].mean(axis=0), text[1].mean(axis=0)])
+    product = means @ model.text_pooler.weight.numpy() + model.text_pooler.bias.numpy()
+    np.testing.assert_allclose(pooled.numpy(), np.maximum(product, 0.0), atol=1e-5)
+
+
 @pytest.mark.parametrize("activation", ["gelu_tanh", "relu", "silu", "tanh"])
 def test_other_activations_give_other_numbers(activation: str):
     feeds = make_feeds()

@@ -6,9 +6,11 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+import paddle
 import pytest
 
 from unimo_paddle.adversarial import AdversarialConfig
+from unimo_paddle.data.fields import collate
 from unimo_paddle.data.loader import Loader
 from unimo_paddle.data.original_order import by_epoch, by_seed
 from unimo_paddle.data.records import Fault
@@ -214,6 +216,26 @@ def test_a_writer_follows_the_order_of_the_original(tmp_path: Path) -> None:
     assert found == [by_seed(len(TEXTS), epoch, 0).tolist() for epoch in (0, 1)]
 
 
+@pytest.mark.parametrize("pooling", ["first", "mean"])
+def test_a_text_is_classified_alike_alone_and_beside_longer_ones(tmp_path: Path, pooling) -> None:
+    config = ClassificationConfig(
+        data=TextDataConfig(tokenizer=TOKENIZER, max_text_length=32), pooling=pooling
+    )
+    task = config.build(MODEL, tmp_path / "assets")
+    task.vocabulary.prepare(lambda: TEXTS)
+    paddle.seed(0)
+    with paddle.utils.unique_name.guard():
+        network = task.build_network()
+    network.eval()
+
+    def probabilities(texts: list[str]) -> np.ndarray:
+        samples = [task.encode(task.parse({"text_a": text})) for text in texts]
+        batch = {name: paddle.to_tensor(x) for name, x in collate(samples, task.inputs).items()}
+        return task.predict(network, batch)["probabilities"].numpy()
+
+    np.testing.assert_allclose(probabilities(TEXTS[:1])[0], probabilities(TEXTS)[0], atol=1e-5)
+
+
 @pytest.mark.parametrize(
     ("make", "message"),
     [
@@ -224,6 +246,11 @@ def test_a_writer_follows_the_order_of_the_original(tmp_path: Path) -> None:
         (lambda: ClassificationConfig(labels=("a",)), "task.labels is"),
         (lambda: ClassificationConfig(labels=("a", "a")), "at least two different names"),
         (lambda: ClassificationConfig(head_dropout=1.0), "task.head_dropout is 1.0"),
+        (lambda: ClassificationConfig(pooling="max"), "task.pooling is 'max'; choose one of first"),
+        (
+            lambda: RegressionConfig(pooling="mean", data=TextDataConfig(compatibility="original")),
+            "the original reads the first token",
+        ),
         (
             lambda: ClassificationConfig(adversarial=AdversarialConfig(sides="both")),
             "task.adversarial.sides is 'both', but this task has texts only",

@@ -14,6 +14,7 @@ import paddle
 from paddle import nn
 
 from unimo_paddle.errors import UserError
+from unimo_paddle.models.rows import pool_rows
 from unimo_paddle.models.transformer import (
     ACTIVATIONS,
     TransformerLayer,
@@ -313,10 +314,14 @@ class UnifiedTransformer(nn.Layer):
             else None,
         )
 
-    def pooled_text(self, encoding: Encoding) -> paddle.Tensor:
-        """Return ReLU(W . first text token): [B, D]."""
+    def pooled_text(self, encoding: Encoding, mask: paddle.Tensor | None = None) -> paddle.Tensor:
+        """Return ReLU(W . first text token): [B, D].
+
+        With a mask [B, T] the mean of the tokens that are real stands for the first one.
+        """
         assert self.text_pooler is not None and encoding.text is not None
-        return nn.functional.relu(self.text_pooler(encoding.text[:, 0]))
+        row = encoding.text[:, 0] if mask is None else pool_rows(encoding.text, mask)
+        return nn.functional.relu(self.text_pooler(row))
 
     def pooled_image(self, encoding: Encoding) -> paddle.Tensor:
         """Return ReLU(W . first region): [B, D]."""

@@ -25,6 +25,7 @@ from unimo_paddle.tasks.segments import TEXT_INPUTS, take
 from unimo_paddle.tasks.text_records import TextDataConfig, TextRecord, TextTask, text_side
 
 LABELS = Field("labels", (), "int64", 0)
+POOLINGS = ("first", "mean")
 
 
 @TaskConfig.register_subclass("classification")
@@ -35,11 +36,13 @@ class ClassificationConfig(TaskConfig):
     data: TextDataConfig = field(default_factory=TextDataConfig)
     labels: tuple[str, ...] = ("0", "1")  # names of the classes as they stand in the tables
     head_dropout: float = HEAD_DROPOUT  # before the classes
+    pooling: str = "first"  # what the classes are read from: the first token, or the mean of all
     adversarial: AdversarialConfig = field(default_factory=lambda: AdversarialConfig(sides=TEXT))
 
     def __post_init__(self) -> None:
         check_labels(self.labels)
         check_dropout(self.head_dropout)
+        check_pooling(self.pooling, self.data)
         check_sides(self.adversarial)
 
     def build(self, model: ModelConfig, assets_dir: Path) -> ClassificationTask:
@@ -59,6 +62,17 @@ def check_dropout(dropout: float) -> None:
         raise UserError(f"task.head_dropout is {dropout}; give a share from 0 to below 1")
 
 
+def check_pooling(pooling: str, data: TextDataConfig) -> None:
+    """Raise for an unknown way, or for one that the original does not have."""
+    if pooling not in POOLINGS:
+        raise UserError(f"task.pooling is {pooling!r}; choose one of {', '.join(POOLINGS)}")
+    if data.is_original and pooling != "first":
+        raise UserError(
+            f"task.pooling is {pooling}, but the original reads the first token; choose first, or "
+            "task.data.compatibility standard"
+        )
+
+
 def check_sides(adversarial: AdversarialConfig) -> None:
     """Raise where a task on texts is to perturb images."""
     if adversarial.sides != TEXT:
@@ -69,17 +83,19 @@ def check_sides(adversarial: AdversarialConfig) -> None:
 
 
 class TextNetwork(nn.Layer):
-    """Encodes texts; a linear layer reads the first token."""
+    """Encodes texts; a linear layer reads the first token, or the mean of all."""
 
-    def __init__(self, model: ModelConfig, num_outputs: int, dropout: float) -> None:
+    def __init__(self, model: ModelConfig, num_outputs: int, dropout: float, pooling: str) -> None:
         super().__init__()
+        self.pooling = pooling
         self.transformer = UnifiedTransformer(model, with_images=False, poolers=("text",))
         self.head = ClassificationHead(model, num_outputs, dropout=dropout)
 
     def forward(self, batch: Tensors, perturbations: Tensors | None = None) -> Tensor:
         """Return the head's outputs [B, num_outputs]."""
         encoding = self.transformer(**take(batch, TEXT_INPUTS), **(perturbations or {}))
-        return self.head(self.transformer.pooled_text(encoding))
+        mask = batch["text_mask"] if self.pooling == "mean" else None
+        return self.head(self.transformer.pooled_text(encoding, mask))
 
 
 class ClassificationTask(TextTask):
@@ -103,7 +119,8 @@ class ClassificationTask(TextTask):
 
     def build_network(self) -> TextNetwork:
         """Make the Transformer with a layer for the classes."""
-        return TextNetwork(self.model, len(self.config.labels), self.config.head_dropout)
+        config = self.config
+        return TextNetwork(self.model, len(config.labels), config.head_dropout, config.pooling)
 
     def loss(self, network: TextNetwork, batch: Tensors) -> dict[str, Tensor]:
         """The cross entropy of the classes, and how many of them are right."""

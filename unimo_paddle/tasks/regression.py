@@ -18,7 +18,7 @@ from unimo_paddle.metrics.regression import pearson, spearman
 from unimo_paddle.models import ModelConfig
 from unimo_paddle.models.heads import HEAD_DROPOUT
 from unimo_paddle.tasks.base import Arrays, TaskConfig, Tensors
-from unimo_paddle.tasks.classification import TextNetwork, check_dropout
+from unimo_paddle.tasks.classification import TextNetwork, check_dropout, check_pooling
 from unimo_paddle.tasks.finetuning import Prediction, with_intervals
 from unimo_paddle.tasks.text_records import TextDataConfig, TextRecord, TextTask
 
@@ -30,9 +30,11 @@ class RegressionConfig(TaskConfig):
 
     data: TextDataConfig = field(default_factory=TextDataConfig)
     head_dropout: float = HEAD_DROPOUT  # before the number
+    pooling: str = "first"  # what the number is read from: the first token, or the mean of all
 
     def __post_init__(self) -> None:
         check_dropout(self.head_dropout)
+        check_pooling(self.pooling, self.data)
 
     def build(self, model: ModelConfig, assets_dir: Path) -> RegressionTask:
         """Make the task for a model of these sizes."""
@@ -64,7 +66,7 @@ class RegressionTask(TextTask):
 
     def build_network(self) -> TextNetwork:
         """Make the Transformer with a layer for one number."""
-        return TextNetwork(self.model, 1, self.config.head_dropout)
+        return TextNetwork(self.model, 1, self.config.head_dropout, self.config.pooling)
 
     def loss(self, network: TextNetwork, batch: Tensors) -> dict[str, Tensor]:
         """The mean squared error."""
