@@ -207,7 +207,9 @@ CASES = {
     ),
     "regression": fine_tuned(
         "regression",
-        table_task(["text_a", "text_b", "label"], lambda number: f"{number / 5:.1f}"),
+        table_task(
+            ["text_a", "text_b", "label"], lambda number: f"{number / 5:.1f}", pooling="mean"
+        ),
         output="values",
         item=texts_of,
         metrics=("pearson", "spearman", "spearman_high", "loss/loss"),
@@ -235,7 +237,7 @@ CASES = {
     ),
     "retrieval": fine_tuned(
         "retrieval",
-        scenes_task(negatives=2),
+        scenes_task(negatives=2, pooling="mean"),
         output="score",
         item=lambda pair: {"image": str(pair.image.image), "text": pair.text},
         metrics=("image_retrieval_recall@1", "text_retrieval_recall@10", "loss/loss"),
@@ -256,7 +258,7 @@ CASES = {
     ),
     "vqa": fine_tuned(
         "vqa",
-        scenes_task(num_answers=30),
+        scenes_task(num_answers=30, pooling="mean"),
         output="scores",
         item=lambda record: {"image": str(record.image), "question": record.question},
         metrics=("accuracy", "accuracy_high", "loss/loss", "loss/score"),

@@ -16,29 +16,40 @@ from unimo_paddle.data.text import CLS_ID, SEP_ID
 KNOWLEDGE_ROLE = 2  # of a dialogue; the speakers are 0, who answers, and 1
 
 
-def mark_text(ids: Sequence[int], max_length: int, *, first_position: int) -> Sample:
-    """``[CLS] ids [SEP]``, the ids cut so that at most ``max_length`` remain in all."""
-    return _text([CLS_ID, *ids[: max_length - 2], SEP_ID], first_position)
+def mark_text(
+    ids: Sequence[int], max_length: int, *, first_position: int, last: Sequence[int] = ()
+) -> Sample:
+    """``[CLS] ids last [SEP]``, the ids cut so that at most ``max_length`` remain in all."""
+    room = max_length - 2 - len(last)
+    return _text([CLS_ID, *ids[:room], *last, SEP_ID], first_position)
 
 
-def mark_ids(ids: Sequence[int], max_length: int, *, first_position: int) -> Sample:
-    """Ids that have their ``[CLS]`` and ``[SEP]`` already, cut in front of the [SEP]."""
-    if len(ids) > max_length:
-        ids = [*ids[: max_length - 1], SEP_ID]
-    return _text(ids, first_position)
+def mark_ids(
+    ids: Sequence[int], max_length: int, *, first_position: int, last: Sequence[int] = ()
+) -> Sample:
+    """Ids with their ``[CLS]`` and ``[SEP]``, cut in front of ``last`` and the [SEP]."""
+    room = max_length - len(last)
+    if len(ids) > room:
+        ids = [*ids[: room - 1], SEP_ID]
+    return _text([*ids[:-1], *last, ids[-1]], first_position)
 
 
 def mark_pair(
-    first: Sequence[int], second: Sequence[int], max_length: int, *, first_position: int
+    first: Sequence[int],
+    second: Sequence[int],
+    max_length: int,
+    *,
+    first_position: int,
+    last: Sequence[int] = (),
 ) -> Sample:
-    """``[CLS] first [SEP] second [SEP]``.
+    """``[CLS] first [SEP] second last [SEP]``.
 
     What is too long loses its last id again and again, the longer text first, on a tie the second.
     """
     first, second = list(first), list(second)
-    while len(first) + len(second) > max_length - 3:
+    while len(first) + len(second) > max_length - 3 - len(last):
         (first if len(first) > len(second) else second).pop()
-    return _text([CLS_ID, *first, SEP_ID, *second, SEP_ID], first_position)
+    return _text([CLS_ID, *first, SEP_ID, *second, *last, SEP_ID], first_position)
 
 
 def _text(ids: Sequence[int], first_position: int) -> Sample:

@@ -19,10 +19,10 @@ def hide_rows(features: Tensor, hidden: Tensor, mask: Tensor) -> Tensor:
     return paddle.concat([shown.sum(axis=1, keepdim=True) / count, shown], axis=1)
 
 
-def pool_rows(hidden: Tensor, mask: Tensor) -> Tensor:
-    """The mean [B, D] of the real rows of hidden [B, L, D]."""
-    mask = mask.unsqueeze(-1)
-    return (hidden * mask).sum(axis=1) / mask.sum(axis=1)
+def pool_rows(hidden: Tensor, weights: Tensor) -> Tensor:
+    """The mean [B, D] of hidden [B, L, D] by weights [B, L]; a mask gives that of the real rows."""
+    weights = weights.unsqueeze(-1)
+    return (hidden * weights).sum(axis=1) / weights.sum(axis=1)
 
 
 def pool_places(hidden: Tensor, boxes: Tensor, mask: Tensor) -> Tensor:

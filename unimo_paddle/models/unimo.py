@@ -15,6 +15,7 @@ from paddle import nn
 
 from unimo_paddle.errors import UserError
 from unimo_paddle.models.rows import pool_rows
+from unimo_paddle.models.stem import PatchStem, patch_side
 from unimo_paddle.models.transformer import (
     ACTIVATIONS,
     TransformerLayer,
@@ -45,6 +46,7 @@ class ModelConfig:
     activation: str = "gelu"  # of the feed-forward layers and the language head
     region_feature_size: int = 2048  # numbers a region: detector feature or pixels of a patch
     location_frequencies: int = 0  # Fourier features of the box centre; 0 is the original
+    patch_grid: int = 0  # cells a side that convolutions read; 0: a linear layer on each row
     type_vocab_size: int = 0  # rows of the token type embedding; 0 means none
     num_roles: int = 0  # rows of the dialogue role embedding; 0 means none
     num_turns: int = 0  # rows of the dialogue turn embedding; 0 means none
@@ -73,6 +75,12 @@ class ModelConfig:
         if self.activation not in ACTIVATIONS:
             raise UserError(
                 f"model.activation is {self.activation!r}; choose one of {', '.join(ACTIVATIONS)}"
+            )
+        if self.patch_grid and not patch_side(self.region_feature_size):
+            raise UserError(
+                f"model.patch_grid is {self.patch_grid}, but model.region_feature_size "
+                f"{self.region_feature_size} is no patch of 2, 4, 8 .. pixels a side in three "
+                "colours; choose patches of such a size, or patch_grid 0"
             )
         if self.first_position >= self.max_positions:
             raise UserError(
@@ -106,6 +114,7 @@ _LOWER_BOUNDS = {
     "first_position": 0,
     "region_feature_size": 1,
     "location_frequencies": 0,
+    "patch_grid": 0,
     "type_vocab_size": 0,
     "num_roles": 0,
     "num_turns": 0,
@@ -168,13 +177,21 @@ class TextEmbedding(nn.Layer):
 
 
 class RegionEmbedding(nn.Layer):
-    """Sum of the projected feature and the projected box, normalised; no position."""
+    """Sum of the projected feature and the projected box, normalised; no position.
+
+    With a ``patch_grid`` convolutions read all rows but the first, the whole image.
+    """
 
     def __init__(self, config: ModelConfig) -> None:
         super().__init__()
         scale = config.initializer_range
         self.num_frequencies = config.location_frequencies
         self.feature = linear("image_emb", config.region_feature_size, config.hidden_size, scale)
+        self.stem = None
+        if config.patch_grid:
+            self.stem = PatchStem(
+                config.patch_grid, config.region_feature_size, config.hidden_size, scale
+            )
         self.location = linear("image_loc", config.location_size, config.hidden_size, scale)
         self.norm = layer_norm(
             "v_pre_encoder_layer_norm", config.hidden_size, config.layer_norm_eps
@@ -192,7 +209,12 @@ class RegionEmbedding(nn.Layer):
             features = features + perturbation
         if self.num_frequencies:
             boxes = paddle.concat([boxes, fourier_features(boxes, self.num_frequencies)], axis=-1)
-        return self.dropout(self.norm(self.feature(features) + self.location(boxes)))
+        return self.dropout(self.norm(self._project(features) + self.location(boxes)))
+
+    def _project(self, features: paddle.Tensor) -> paddle.Tensor:
+        if self.stem is None:
+            return self.feature(features)
+        return paddle.concat([self.feature(features[:, :1]), self.stem(features[:, 1:])], axis=1)
 
 
 def fourier_features(boxes: paddle.Tensor, num_frequencies: int) -> paddle.Tensor:
@@ -314,19 +336,24 @@ class UnifiedTransformer(nn.Layer):
             else None,
         )
 
-    def pooled_text(self, encoding: Encoding, mask: paddle.Tensor | None = None) -> paddle.Tensor:
+    def pooled_text(
+        self, encoding: Encoding, weights: paddle.Tensor | None = None
+    ) -> paddle.Tensor:
         """Return ReLU(W . first text token): [B, D].
 
-        With a mask [B, T] the mean of the tokens that are real stands for the first one.
+        With weights [B, T] the weighted mean of all tokens stands for the first one.
         """
         assert self.text_pooler is not None and encoding.text is not None
-        row = encoding.text[:, 0] if mask is None else pool_rows(encoding.text, mask)
+        row = encoding.text[:, 0] if weights is None else pool_rows(encoding.text, weights)
         return nn.functional.relu(self.text_pooler(row))
 
-    def pooled_image(self, encoding: Encoding) -> paddle.Tensor:
-        """Return ReLU(W . first region): [B, D]."""
+    def pooled_image(
+        self, encoding: Encoding, weights: paddle.Tensor | None = None
+    ) -> paddle.Tensor:
+        """Return ReLU(W . first region): [B, D]; weights [B, R] are taken as for a text."""
         assert self.image_pooler is not None and encoding.regions is not None
-        return nn.functional.relu(self.image_pooler(encoding.regions[:, 0]))
+        row = encoding.regions[:, 0] if weights is None else pool_rows(encoding.regions, weights)
+        return nn.functional.relu(self.image_pooler(row))
 
 
 def attention_bias(mask: paddle.Tensor, order: paddle.Tensor | None) -> paddle.Tensor:

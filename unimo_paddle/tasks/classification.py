@@ -21,11 +21,11 @@ from unimo_paddle.models import ClassificationHead, ModelConfig, UnifiedTransfor
 from unimo_paddle.models.heads import HEAD_DROPOUT
 from unimo_paddle.tasks.base import Arrays, TaskConfig, Tensors
 from unimo_paddle.tasks.finetuning import Prediction, with_intervals
+from unimo_paddle.tasks.pooling import check_pooling, pool_text
 from unimo_paddle.tasks.segments import TEXT_INPUTS, take
 from unimo_paddle.tasks.text_records import TextDataConfig, TextRecord, TextTask, text_side
 
 LABELS = Field("labels", (), "int64", 0)
-POOLINGS = ("first", "mean")
 
 
 @TaskConfig.register_subclass("classification")
@@ -36,7 +36,7 @@ class ClassificationConfig(TaskConfig):
     data: TextDataConfig = field(default_factory=TextDataConfig)
     labels: tuple[str, ...] = ("0", "1")  # names of the classes as they stand in the tables
     head_dropout: float = HEAD_DROPOUT  # before the classes
-    pooling: str = "first"  # what the classes are read from: the first token, or the mean of all
+    pooling: str = "first"  # what is read of the text: first, mean, mask
     adversarial: AdversarialConfig = field(default_factory=lambda: AdversarialConfig(sides=TEXT))
 
     def __post_init__(self) -> None:
@@ -62,17 +62,6 @@ def check_dropout(dropout: float) -> None:
         raise UserError(f"task.head_dropout is {dropout}; give a share from 0 to below 1")
 
 
-def check_pooling(pooling: str, data: TextDataConfig) -> None:
-    """Raise for an unknown way, or for one that the original does not have."""
-    if pooling not in POOLINGS:
-        raise UserError(f"task.pooling is {pooling!r}; choose one of {', '.join(POOLINGS)}")
-    if data.is_original and pooling != "first":
-        raise UserError(
-            f"task.pooling is {pooling}, but the original reads the first token; choose first, or "
-            "task.data.compatibility standard"
-        )
-
-
 def check_sides(adversarial: AdversarialConfig) -> None:
     """Raise where a task on texts is to perturb images."""
     if adversarial.sides != TEXT:
@@ -94,8 +83,7 @@ class TextNetwork(nn.Layer):
     def forward(self, batch: Tensors, perturbations: Tensors | None = None) -> Tensor:
         """Return the head's outputs [B, num_outputs]."""
         encoding = self.transformer(**take(batch, TEXT_INPUTS), **(perturbations or {}))
-        mask = batch["text_mask"] if self.pooling == "mean" else None
-        return self.head(self.transformer.pooled_text(encoding, mask))
+        return self.head(pool_text(self.transformer, encoding, batch, self.pooling))
 
 
 class ClassificationTask(TextTask):
@@ -106,6 +94,7 @@ class ClassificationTask(TextTask):
     def __init__(self, config: ClassificationConfig, model: ModelConfig, assets_dir: Path) -> None:
         super().__init__(config.data, model, assets_dir)
         self.config = config
+        self.pooling = config.pooling
         self.data = config.data
 
     def check_label(self, label: str) -> None:

@@ -21,7 +21,8 @@ from unimo_paddle.data.sources import parse_regions
 from unimo_paddle.errors import BadSample, UserError
 from unimo_paddle.models import ModelConfig
 from unimo_paddle.tasks.finetuning import FineTuningDataConfig, FineTuningTask, Prediction
-from unimo_paddle.tasks.segments import image_inputs
+from unimo_paddle.tasks.pooling import last_ids
+from unimo_paddle.tasks.segments import check_image, image_inputs
 from unimo_paddle.tasks.text_records import text_side
 
 SOURCES = ("files", "original", "scenes")
@@ -58,16 +59,13 @@ class ImageTask(FineTuningTask):
     """A task on such records; what it predicts is its own."""
 
     data: ImageDataConfig
+    pooling: str = "first"  # of tasks with a head; tasks/pooling.py
     scenes_prefix: str  # of the built-in files for this task: {prefix}train.jsonl and so on
 
     def __init__(self, data: ImageDataConfig, model: ModelConfig, assets_dir: Path) -> None:
         super().__init__(data, model, assets_dir)
         self.data = data
-        if data.image.region_feature_size != model.region_feature_size:
-            raise UserError(
-                f"model.region_feature_size is {model.region_feature_size} but task.data.image "
-                f"makes {data.image.region_feature_size} numbers a row; set it to that"
-            )
+        check_image(data.image, model)
         self.image_inputs = image_inputs(model.region_feature_size)
 
     @abstractmethod
@@ -156,11 +154,16 @@ class ImageTask(FineTuningTask):
         return {"region_features": features, "region_boxes": boxes, "region_mask": mask}
 
     def encode_text(self, text: Text) -> Sample:
-        """``[CLS] text [SEP]``."""
-        length, first = self.data.max_text_length, self.model.first_position
-        if isinstance(text, str):
-            return mark_text(self.tokenizer.encode(text), length, first_position=first)
-        return mark_ids(text, length, first_position=first)
+        """``[CLS] text [SEP]``; with the pooling ``mask`` a [MASK] before the [SEP]."""
+        mark, ids = (
+            (mark_text, self.tokenizer.encode(text)) if isinstance(text, str) else (mark_ids, text)
+        )
+        return mark(
+            ids,
+            self.data.max_text_length,
+            first_position=self.model.first_position,
+            last=last_ids(self.pooling, self.tokenizer),
+        )
 
 
 def _existing_file(name: str) -> Path:

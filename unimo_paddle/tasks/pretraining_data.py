@@ -40,7 +40,7 @@ from unimo_paddle.tasks.pretraining_fields import (
     text_targets,
 )
 from unimo_paddle.tasks.pretraining_settings import ObjectiveWeights, PretrainingDataConfig
-from unimo_paddle.tasks.segments import TEXT_INPUTS, image_inputs
+from unimo_paddle.tasks.segments import TEXT_INPUTS, check_image, image_inputs
 from unimo_paddle.tasks.vocabulary import Vocabulary
 
 logger = logging.getLogger(__name__)
@@ -62,11 +62,7 @@ class PretrainingEncoder:
         uses_regions: bool,
         uses_language: bool,
     ) -> None:
-        if config.image.region_feature_size != model.region_feature_size:
-            raise UserError(
-                f"model.region_feature_size is {model.region_feature_size} but task.data.image "
-                f"makes {config.image.region_feature_size} numbers a row; set it to that"
-            )
+        check_image(config.image, model)
         self.config = config
         self.model = model
         self.weights = weights

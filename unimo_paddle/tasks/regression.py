@@ -18,8 +18,9 @@ from unimo_paddle.metrics.regression import pearson, spearman
 from unimo_paddle.models import ModelConfig
 from unimo_paddle.models.heads import HEAD_DROPOUT
 from unimo_paddle.tasks.base import Arrays, TaskConfig, Tensors
-from unimo_paddle.tasks.classification import TextNetwork, check_dropout, check_pooling
+from unimo_paddle.tasks.classification import TextNetwork, check_dropout
 from unimo_paddle.tasks.finetuning import Prediction, with_intervals
+from unimo_paddle.tasks.pooling import check_pooling
 from unimo_paddle.tasks.text_records import TextDataConfig, TextRecord, TextTask
 
 
@@ -30,7 +31,7 @@ class RegressionConfig(TaskConfig):
 
     data: TextDataConfig = field(default_factory=TextDataConfig)
     head_dropout: float = HEAD_DROPOUT  # before the number
-    pooling: str = "first"  # what the number is read from: the first token, or the mean of all
+    pooling: str = "first"  # what is read of the text: first, mean, mask
 
     def __post_init__(self) -> None:
         check_dropout(self.head_dropout)
@@ -49,6 +50,7 @@ class RegressionTask(TextTask):
     def __init__(self, config: RegressionConfig, model: ModelConfig, assets_dir: Path) -> None:
         super().__init__(config.data, model, assets_dir)
         self.config = config
+        self.pooling = config.pooling
         self.data = config.data
 
     def check_label(self, label: str) -> None:

@@ -34,6 +34,7 @@ from unimo_paddle.tasks.base import Arrays, TaskConfig, Tensors
 from unimo_paddle.tasks.classification import check_dropout
 from unimo_paddle.tasks.finetuning import PREDICT, TRAIN_SPLIT, Prediction
 from unimo_paddle.tasks.image_records import ImageTask, Text
+from unimo_paddle.tasks.pooling import check_pooling, pool_pair
 from unimo_paddle.tasks.retrieval_data import (
     MinedNegatives,
     NamedImage,
@@ -66,6 +67,7 @@ class RetrievalConfig(TaskConfig):
     margin: float = 0.2  # of the circle loss: how far scores of wrong pairs are pushed below 0
     scale: float = 1.0  # of the circle loss: how much the hardest candidates count
     use_sigmoid: bool = False  # squash scores between 0 and 1
+    pooling: str = "first"  # what is read of text and image: first, mean, mask
     head_dropout: float | None = None  # on the product of both vectors; null: attention_dropout
     evaluated_images: int = 0  # images of a split that are measured, the first; 0 = all
 
@@ -77,6 +79,7 @@ class RetrievalConfig(TaskConfig):
             raise UserError(
                 f"task.evaluated_images is {self.evaluated_images}; give at least 2, or 0 for all"
             )
+        check_pooling(self.pooling, self.data)
         if self.mining not in MININGS:
             raise UserError(f"task.mining is {self.mining!r}; choose one of {', '.join(MININGS)}")
         if (self.mined is None) == (self.mining == "separate"):
@@ -106,12 +109,20 @@ class RetrievalNetwork(nn.Layer):
 
     Args:
         dropout: on the product of both pooled vectors.
+        pooling: what is pooled of each.
     """
 
     def __init__(
-        self, model: ModelConfig, inputs: Sequence[Field], *, dropout: float, use_sigmoid: bool
+        self,
+        model: ModelConfig,
+        inputs: Sequence[Field],
+        *,
+        dropout: float,
+        pooling: str,
+        use_sigmoid: bool,
     ) -> None:
         super().__init__()
+        self.pooling = pooling
         self.inputs = inputs
         self.use_sigmoid = use_sigmoid
         self.transformer = UnifiedTransformer(model)
@@ -120,7 +131,7 @@ class RetrievalNetwork(nn.Layer):
     def forward(self, batch: Tensors) -> Tensor:
         """Return scores [B] of pairs."""
         encoding = self.transformer(**take(batch, self.inputs))
-        pooled = self.transformer.pooled_text(encoding), self.transformer.pooled_image(encoding)
+        pooled = pool_pair(self.transformer, encoding, batch, self.pooling)
         scores = self.head(*pooled).flatten()
         return F.sigmoid(scores) if self.use_sigmoid else scores
 
@@ -141,6 +152,7 @@ class RetrievalTask(ImageTask):
     def __init__(self, config: RetrievalConfig, model: ModelConfig, assets_dir: Path) -> None:
         super().__init__(config.data, model, assets_dir)
         self.config = config
+        self.pooling = config.pooling
         self.data: RetrievalDataConfig = config.data
         self.inputs = (*TEXT_INPUTS, *self.image_inputs)
         size = 1 + 2 * config.negatives
@@ -282,6 +294,7 @@ class RetrievalTask(ImageTask):
             self.model,
             self.inputs,
             dropout=self.model.attention_dropout if dropout is None else dropout,
+            pooling=self.config.pooling,
             use_sigmoid=self.config.use_sigmoid,
         )
 

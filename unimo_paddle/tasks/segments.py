@@ -7,6 +7,9 @@ from collections.abc import Sequence
 from paddle import Tensor
 
 from unimo_paddle.data.fields import Field
+from unimo_paddle.data.images import ImageConfig
+from unimo_paddle.errors import UserError
+from unimo_paddle.models import ModelConfig
 from unimo_paddle.tasks.base import Tensors
 
 PADDING_ID = 1
@@ -42,6 +45,27 @@ def image_inputs(feature_size: int | None = None) -> tuple[Field, ...]:
         Field("region_boxes", (None, 5), "float32", 0),
         Field("region_mask", (None,), "float32", 0),
     )
+
+
+def check_image(image: ImageConfig, model: ModelConfig) -> None:
+    """Raise where the model's sizes are not those of an encoded image."""
+    if image.region_feature_size != model.region_feature_size:
+        raise UserError(
+            f"model.region_feature_size is {model.region_feature_size} but task.data.image makes "
+            f"{image.region_feature_size} numbers a row; set it to that"
+        )
+    if not model.patch_grid:
+        return
+    if image.kind != "patches":
+        raise UserError(
+            f"model.patch_grid is {model.patch_grid}, but task.data.image.kind is {image.kind}; "
+            "set patch_grid to 0"
+        )
+    if image.grid_size != model.patch_grid:
+        raise UserError(
+            f"model.patch_grid is {model.patch_grid}, but task.data.image makes "
+            f"{image.grid_size} patches a side; set it to that"
+        )
 
 
 def take(batch: Tensors, fields: Sequence[Field], prefix: str = "") -> dict[str, Tensor]:

@@ -19,6 +19,7 @@ from unimo_paddle.data.tables import read_table
 from unimo_paddle.errors import UserError
 from unimo_paddle.models import ModelConfig
 from unimo_paddle.tasks.finetuning import FineTuningDataConfig, FineTuningTask
+from unimo_paddle.tasks.pooling import last_ids
 from unimo_paddle.tasks.segments import TEXT_INPUTS
 
 
@@ -48,6 +49,7 @@ class TextTask(FineTuningTask):
     """A task on such records; what it predicts is its own."""
 
     data: TextDataConfig
+    pooling = "first"  # of tasks with a head; tasks/pooling.py
     inputs = TEXT_INPUTS
 
     def __init__(self, data: TextDataConfig, model: ModelConfig, assets_dir: Path) -> None:
@@ -91,12 +93,15 @@ class TextTask(FineTuningTask):
         return [record.text_a] if record.text_b is None else [record.text_a, record.text_b]
 
     def encode(self, record: TextRecord, rng: np.random.Generator | None = None) -> Sample:
-        """``[CLS] a [SEP]`` or ``[CLS] a [SEP] b [SEP]``."""
-        length, first = self.data.max_text_length, self.model.first_position
+        """``[CLS] a [SEP]`` or ``[CLS] a [SEP] b [SEP]``, for some poolings with a last [MASK]."""
         ids = [self.tokenizer.encode(text) for text in self.texts(record)]
-        if len(ids) == 1:
-            return mark_text(ids[0], length, first_position=first)
-        return mark_pair(*ids, length, first_position=first)
+        mark = mark_text if len(ids) == 1 else mark_pair
+        return mark(
+            *ids,
+            self.data.max_text_length,
+            first_position=self.model.first_position,
+            last=last_ids(self.pooling, self.tokenizer),
+        )
 
     def is_labelled(self, record: TextRecord) -> bool:
         """Whether the row has a label."""

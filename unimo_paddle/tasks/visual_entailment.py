@@ -43,6 +43,7 @@ from unimo_paddle.tasks.image_records import (
     perturbed_sides,
     with_ids,
 )
+from unimo_paddle.tasks.pooling import check_pooling, pool_pair
 from unimo_paddle.tasks.segments import TEXT_INPUTS, image_inputs, take
 
 TABLE_SUFFIX = ".tsv"
@@ -78,11 +79,13 @@ class VisualEntailmentConfig(TaskConfig):
         "contradiction",
     )  # names of the classes; the numbers in the original's files count them
     head_dropout: float = HEAD_DROPOUT  # before the classes
+    pooling: str = "first"  # what is read of text and image: first, mean, mask
     adversarial: AdversarialConfig = field(default_factory=AdversarialConfig)
 
     def __post_init__(self) -> None:
         check_labels(self.labels)
         check_dropout(self.head_dropout)
+        check_pooling(self.pooling, self.data)
 
     def build(self, model: ModelConfig, assets_dir: Path) -> VisualEntailmentTask:
         """Make the task for a model of these sizes."""
@@ -100,19 +103,18 @@ class EntailmentRecord:
 
 
 class EntailmentNetwork(nn.Layer):
-    """Encodes an image with a sentence; a head reads the first row of each."""
+    """Encodes an image with a sentence; a head reads both, pooled."""
 
-    def __init__(self, model: ModelConfig, num_labels: int, dropout: float) -> None:
+    def __init__(self, model: ModelConfig, num_labels: int, dropout: float, pooling: str) -> None:
         super().__init__()
+        self.pooling = pooling
         self.transformer = UnifiedTransformer(model)
         self.head = EntailmentHead(model, num_labels, dropout=dropout)
 
     def forward(self, batch: Tensors, perturbations: Tensors | None = None) -> Tensor:
         """Return logits [B, num_labels]."""
         encoding = self.transformer(**take(batch, PAIR_FIELDS), **(perturbations or {}))
-        return self.head(
-            self.transformer.pooled_text(encoding), self.transformer.pooled_image(encoding)
-        )
+        return self.head(*pool_pair(self.transformer, encoding, batch, self.pooling))
 
 
 class VisualEntailmentTask(ImageTask):
@@ -128,6 +130,7 @@ class VisualEntailmentTask(ImageTask):
         super().__init__(config.data, model, assets_dir)
         check_text_length(config.data, model)
         self.config = config
+        self.pooling = config.pooling
         self.data = config.data
         self.inputs = (*self.image_inputs, *TEXT_INPUTS)
 
@@ -223,7 +226,10 @@ class VisualEntailmentTask(ImageTask):
 
     def build_network(self) -> EntailmentNetwork:
         """Make the Transformer with the layers for the classes."""
-        return EntailmentNetwork(self.model, len(self.config.labels), self.config.head_dropout)
+        config = self.config
+        return EntailmentNetwork(
+            self.model, len(config.labels), config.head_dropout, config.pooling
+        )
 
     def loss(self, network: EntailmentNetwork, batch: Tensors) -> dict[str, Tensor]:
         """The cross entropy of the classes, and how many of them are right."""

@@ -54,6 +54,7 @@ from unimo_paddle.tasks.image_records import (
     once_each,
     with_ids,
 )
+from unimo_paddle.tasks.pooling import check_pooling, pool_pair
 from unimo_paddle.tasks.segments import TEXT_INPUTS, take
 from unimo_paddle.tasks.visual_entailment import PAIR_FIELDS
 
@@ -72,9 +73,11 @@ class VqaConfig(TaskConfig):
     answers: str | None = None  # file of the answers, one a line; none: the training file's own
     num_answers: int = 3129  # most answers taken from the training file, the most frequent ones
     head_dropout: float = HEAD_DROPOUT  # before the answers
+    pooling: str = "first"  # what is read of text and image: first, mean, mask
 
     def __post_init__(self) -> None:
         check_dropout(self.head_dropout)
+        check_pooling(self.pooling, self.data)
         if self.num_answers < 2:
             raise UserError(f"task.num_answers is {self.num_answers}; give at least 2")
         if self.data.source == "original":
@@ -117,19 +120,18 @@ class AnswerHead(nn.Layer):
 
 
 class VqaNetwork(nn.Layer):
-    """Encodes an image with a question; a head reads the first row of each."""
+    """Encodes an image with a question; a head reads both, pooled."""
 
-    def __init__(self, model: ModelConfig, num_answers: int, dropout: float) -> None:
+    def __init__(self, model: ModelConfig, num_answers: int, dropout: float, pooling: str) -> None:
         super().__init__()
+        self.pooling = pooling
         self.transformer = UnifiedTransformer(model)
         self.head = AnswerHead(model, num_answers, dropout)
 
     def forward(self, batch: Tensors) -> Tensor:
         """Return logits [B, num_answers]."""
         encoding = self.transformer(**take(batch, PAIR_FIELDS))
-        return self.head(
-            self.transformer.pooled_text(encoding), self.transformer.pooled_image(encoding)
-        )
+        return self.head(*pool_pair(self.transformer, encoding, batch, self.pooling))
 
 
 class VqaTask(ImageTask):
@@ -141,6 +143,7 @@ class VqaTask(ImageTask):
         super().__init__(config.data, model, assets_dir)
         check_text_length(config.data, model)
         self.config = config
+        self.pooling = config.pooling
         self.inputs = (*self.image_inputs, *TEXT_INPUTS)
         saved = assets_dir / ANSWERS_NAME
         self._answers = read_answers(saved) if saved.is_file() else None
@@ -294,7 +297,8 @@ class VqaTask(ImageTask):
 
     def build_network(self) -> VqaNetwork:
         """Make the Transformer with the layers for the answers."""
-        return VqaNetwork(self.model, len(self.answers), self.config.head_dropout)
+        config = self.config
+        return VqaNetwork(self.model, len(self.answers), config.head_dropout, config.pooling)
 
     def loss(self, network: VqaNetwork, batch: Tensors) -> dict[str, Tensor]:
         """The binary cross entropy of all answers, and the mean score of the best one."""

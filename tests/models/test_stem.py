@@ -1,0 +1,167 @@
+"""The convolutions that read a grid of patches."""
+
+from __future__ import annotations
+
+import cv2
+import numpy as np
+import paddle
+import pytest
+from paddle.nn import functional as F
+
+from unimo_paddle.data.images import ImageConfig, encode_image
+from unimo_paddle.errors import UserError
+from unimo_paddle.models import ModelConfig, UnifiedTransformer
+from unimo_paddle.models.stem import SMALLEST_CONTRAST, PatchStem, patch_side
+from unimo_paddle.tasks.segments import check_image
+
+GRID, SIDE, WIDTH = 3, 4, 16
+FEATURES = 3 * SIDE**2
+SIZES = {
+    "vocab_size": 50,
+    "hidden_size": WIDTH,
+    "num_layers": 1,
+    "num_heads": 2,
+    "max_positions": 20,
+    "region_feature_size": FEATURES,
+}
+IMAGES = ImageConfig(image_size=GRID * SIDE, patch_size=SIDE)
+
+
+def make_stem() -> PatchStem:
+    paddle.seed(0)
+    with paddle.utils.unique_name.guard():
+        return PatchStem(GRID, FEATURES, WIDTH, 0.1)
+
+
+def random_image(seed: int = 0) -> np.ndarray:
+    side = GRID * SIDE
+    return np.random.default_rng(seed).integers(0, 256, (side, side, 3), dtype=np.uint8)
+
+
+def test_patches_are_read_as_the_image_that_they_were_cut_from() -> None:
+    stem = make_stem()
+    image = random_image()
+    features, _ = encode_image(image, IMAGES)
+    found = stem(paddle.to_tensor(features[None, 1:])).numpy()
+
+    pixels = unnormalised(features)
+    hidden = np.concatenate([pixels, evened(pixels)], axis=1)
+    strides = [2] * (len(stem.convolutions) - 1) + [1]
+    for convolution, stride in zip(stem.convolutions, strides, strict=True):
+        hidden = gelu(slide(hidden, convolution.weight.numpy(), stride))
+    rows = hidden.transpose(0, 2, 3, 1).reshape(1, GRID**2, WIDTH)
+    expected = rows @ stem.output.weight.numpy() + stem.output.bias.numpy()
+    np.testing.assert_allclose(found, expected, atol=1e-4)
+
+
+def unnormalised(features: np.ndarray) -> np.ndarray:
+    """The normalised pixels [1, 3, H, W] of an image's rows, put together one by one."""
+    pixels = np.zeros((1, 3, GRID * SIDE, GRID * SIDE), np.float32)
+    for cell, row in enumerate(features[1:]):
+        top, left = SIDE * (cell // GRID), SIDE * (cell % GRID)
+        piece = row.reshape(SIDE, SIDE, 3).transpose(2, 0, 1)
+        pixels[0, :, top : top + SIDE, left : left + SIDE] = piece
+    return pixels
+
+
+def evened(image: np.ndarray) -> np.ndarray:
+    """``even_contrast`` pixel by pixel."""
+    centred = image - around(image)
+    variance = around((centred**2).mean(axis=1, keepdims=True))
+    return centred / np.sqrt(variance + SMALLEST_CONTRAST**2)
+
+
+def around(image: np.ndarray) -> np.ndarray:
+    """The mean of what lies within two pixels of each pixel."""
+    means = np.empty_like(image)
+    for row, column in np.ndindex(*image.shape[2:]):
+        rows, columns = slice(max(0, row - 2), row + 3), slice(max(0, column - 2), column + 3)
+        means[:, :, row, column] = image[:, :, rows, columns].mean(axis=(2, 3))
+    return means
+
+
+def slide(image: np.ndarray, weight: np.ndarray, stride: int) -> np.ndarray:
+    """Slide 3 x 3 weights [after, before, 3, 3] over [1, before, N, N]."""
+    padded = np.pad(image, ((0, 0), (0, 0), (1, 1), (1, 1)))
+    size = image.shape[2] // stride
+    out = np.zeros((1, len(weight), size, size), np.float32)
+    for row, column in np.ndindex(size, size):
+        top, left = stride * row, stride * column
+        piece = padded[0, :, top : top + 3, left : left + 3]
+        out[0, :, row, column] = (weight * piece).sum(axis=(1, 2, 3))
+    return out
+
+
+def gelu(x: np.ndarray) -> np.ndarray:
+    return F.gelu(paddle.to_tensor(x)).numpy()
+
+
+def test_every_weight_of_the_stem_gets_a_gradient() -> None:
+    stem = make_stem()
+    features, _ = encode_image(random_image(), IMAGES)
+    stem(paddle.to_tensor(features[None, 1:])).square().sum().backward()
+    names = {p.name for p in stem.parameters() if np.abs(p.grad.numpy()).max() > 0}
+    assert names == {f"patch_stem_{i}.w_0" for i in range(3)} | {
+        "patch_stem_fc.w_0",
+        "patch_stem_fc.b_0",
+    }
+
+
+def test_the_whole_image_stays_a_linear_layer() -> None:
+    with paddle.utils.unique_name.guard():
+        model = UnifiedTransformer(ModelConfig(**SIZES, patch_grid=GRID))
+    model.eval()
+    embedding = model.region_embedding
+    features, boxes = encode_image(random_image(), IMAGES)
+    batch = paddle.to_tensor(features[None]), paddle.to_tensor(boxes[None])
+    found = embedding(*batch).numpy()
+    first = embedding.norm(embedding.feature(batch[0][:, :1]) + embedding.location(batch[1][:, :1]))
+    assert found.shape == (1, 1 + GRID**2, WIDTH)
+    np.testing.assert_allclose(found[:, :1], first.numpy(), atol=1e-6)
+
+
+def test_a_picture_moved_by_a_patch_is_read_alike_a_patch_further() -> None:
+    grid = 9  # wide enough that the positions compared see no edge
+    side = grid * SIDE
+    images = ImageConfig(image_size=side, patch_size=SIDE)
+    with paddle.utils.unique_name.guard():
+        stem = PatchStem(grid, FEATURES, WIDTH, 0.1)
+    image = np.full((side, side, 3), 127, np.uint8)
+    cv2.circle(image, (17, 18), 3, (250, 20, 40), -1)
+    first, second = (
+        stem(paddle.to_tensor(encode_image(picture, images)[0][None, 1:]))
+        .numpy()
+        .reshape(grid, grid, WIDTH)
+        for picture in (image, np.roll(image, SIDE, axis=1))
+    )
+    assert np.abs(first - second).max() > 0.01
+    np.testing.assert_allclose(first[4, 4], second[4, 5], atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("size", "side"), [(12, 2), (48, 4), (768, 16), (3, 0), (27, 0), (49, 0), (2048, 0)]
+)
+def test_only_patches_of_a_power_of_two_can_be_halved(size: int, side: int) -> None:
+    assert patch_side(size) == side
+
+
+@pytest.mark.parametrize(
+    ("changes", "image", "message"),
+    [
+        ({"patch_grid": -1}, {}, "model.patch_grid is -1"),
+        ({"patch_grid": 3, "region_feature_size": 27}, {}, "is no patch of 2, 4, 8 .. pixels"),
+        ({"patch_grid": 2}, {}, "model.patch_grid is 2, but task.data.image makes 3 patches"),
+        ({"region_feature_size": 12}, {}, "region_feature_size is 12 but task.data.image makes 48"),
+        (
+            {"patch_grid": 3},
+            {"kind": "regions", "feature_size": FEATURES},
+            "model.patch_grid is 3, but task.data.image.kind is regions",
+        ),
+    ],
+)
+def test_sizes_that_do_not_fit_are_refused(changes: dict, image: dict, message: str) -> None:
+    with pytest.raises(UserError, match=message):
+        check_image(
+            ImageConfig(**{"image_size": GRID * SIDE, "patch_size": SIDE, **image}),
+            ModelConfig(**{**SIZES, **changes}),
+        )
