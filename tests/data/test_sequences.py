@@ -57,6 +57,15 @@ def test_the_longer_text_of_a_pair_is_cut(first, second, length, expected) -> No
     assert ids(mark_pair(first, second, length, first_position=FIRST)) == expected
 
 
+def test_what_comes_last_is_never_cut() -> None:
+    last = {"first_position": FIRST, "last": (9,)}
+    assert ids(mark_text([5, 6], 9, **last)) == [0, 5, 6, 9, 2]
+    assert ids(mark_text([5, 6, 7], 5, **last)) == [0, 5, 6, 9, 2]
+    assert ids(mark_ids([0, 5, 6, 7, 2], 5, **last)) == [0, 5, 6, 9, 2]
+    assert ids(mark_ids([0, 5, 2], 5, **last)) == [0, 5, 9, 2]
+    assert ids(mark_pair([5, 5], [6, 6], 7, **last)) == [0, 5, 5, 2, 6, 9, 2]
+
+
 def test_pieces_of_a_source_restart_their_positions() -> None:
     sample = mark_source([[5, 6], [7]], 10, **CHOICES)
     assert ids(sample) == [0, 5, 6, 2, 7, 2]

@@ -216,7 +216,7 @@ def test_a_writer_follows_the_order_of_the_original(tmp_path: Path) -> None:
     assert found == [by_seed(len(TEXTS), epoch, 0).tolist() for epoch in (0, 1)]
 
 
-@pytest.mark.parametrize("pooling", ["first", "mean"])
+@pytest.mark.parametrize("pooling", ["first", "mean", "mask"])
 def test_a_text_is_classified_alike_alone_and_beside_longer_ones(tmp_path: Path, pooling) -> None:
     config = ClassificationConfig(
         data=TextDataConfig(tokenizer=TOKENIZER, max_text_length=32), pooling=pooling
@@ -249,7 +249,7 @@ def test_a_text_is_classified_alike_alone_and_beside_longer_ones(tmp_path: Path,
         (lambda: ClassificationConfig(pooling="max"), "task.pooling is 'max'; choose one of first"),
         (
             lambda: RegressionConfig(pooling="mean", data=TextDataConfig(compatibility="original")),
-            "the original reads the first token",
+            "the original reads the first row",
         ),
         (
             lambda: ClassificationConfig(adversarial=AdversarialConfig(sides="both")),
