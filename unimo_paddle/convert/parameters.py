@@ -14,8 +14,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from unimo_paddle.errors import UserError
+from unimo_paddle.models.config import BOX_SIZE
 from unimo_paddle.models.heads import ENTAILMENT_SIZE
-from unimo_paddle.models.unimo import BOX_SIZE
 
 NUM_NAMED = 8  # names listed of each kind of mistake
 

@@ -1,5 +1,6 @@
 """The unified Transformer and its heads: layers and shapes, never labels."""
 
+from unimo_paddle.models.config import ModelConfig
 from unimo_paddle.models.heads import (
     ClassificationHead,
     EntailmentHead,
@@ -10,7 +11,7 @@ from unimo_paddle.models.heads import (
     RegionRegressionHead,
     Temperature,
 )
-from unimo_paddle.models.unimo import Encoding, ModelConfig, UnifiedTransformer
+from unimo_paddle.models.unimo import Encoding, UnifiedTransformer
 
 __all__ = [
     "ClassificationHead",

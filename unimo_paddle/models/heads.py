@@ -10,6 +10,7 @@ import math
 import paddle
 from paddle import nn
 
+from unimo_paddle.models.config import ModelConfig
 from unimo_paddle.models.transformer import (
     ACTIVATIONS,
     Dense,
@@ -19,7 +20,6 @@ from unimo_paddle.models.transformer import (
     named_constant,
     named_weight,
 )
-from unimo_paddle.models.unimo import ModelConfig
 
 HEAD_DROPOUT = 0.1  # the original's, whatever the model's own dropout is
 ENTAILMENT_SIZE = 2048  # the original's, whatever the model's width is

@@ -162,7 +162,7 @@ class ImageTask(FineTuningTask):
             ids,
             self.data.max_text_length,
             first_position=self.model.first_position,
-            last=last_ids(self.pooling, self.tokenizer),
+            last=last_ids(self.pooling, self.model),
         )
 
 

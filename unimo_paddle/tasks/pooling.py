@@ -13,9 +13,8 @@ from __future__ import annotations
 import paddle
 from paddle import Tensor
 
-from unimo_paddle.data.text import Tokenizer
 from unimo_paddle.errors import UserError
-from unimo_paddle.models import Encoding, UnifiedTransformer
+from unimo_paddle.models import Encoding, ModelConfig, UnifiedTransformer
 from unimo_paddle.tasks.base import Tensors
 from unimo_paddle.tasks.finetuning import FineTuningDataConfig
 
@@ -33,9 +32,9 @@ def check_pooling(pooling: str, data: FineTuningDataConfig) -> None:
         )
 
 
-def last_ids(pooling: str, tokenizer: Tokenizer) -> tuple[int, ...]:
-    """What stands at the end of a text, before its [SEP], for a way of pooling."""
-    return (tokenizer.mask_id,) if pooling == "mask" else ()
+def last_ids(pooling: str, model: ModelConfig) -> tuple[int, ...]:
+    """What stands at the end of a text, before its [SEP]: [MASK], the last word, or nothing."""
+    return (model.vocab_size - 1,) if pooling == "mask" else ()
 
 
 def pool_text(

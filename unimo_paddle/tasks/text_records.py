@@ -100,7 +100,7 @@ class TextTask(FineTuningTask):
             *ids,
             self.data.max_text_length,
             first_position=self.model.first_position,
-            last=last_ids(self.pooling, self.tokenizer),
+            last=last_ids(self.pooling, self.model),
         )
 
     def is_labelled(self, record: TextRecord) -> bool:
