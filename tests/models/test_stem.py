@@ -9,10 +9,8 @@ import pytest
 from paddle.nn import functional as F
 
 from unimo_paddle.data.images import ImageConfig, encode_image
-from unimo_paddle.errors import UserError
 from unimo_paddle.models import ModelConfig, UnifiedTransformer
 from unimo_paddle.models.stem import SMALLEST_CONTRAST, PatchStem, patch_side
-from unimo_paddle.tasks.segments import check_image
 
 GRID, SIDE, WIDTH = 3, 4, 16
 FEATURES = 3 * SIDE**2
@@ -143,25 +141,3 @@ def test_a_picture_moved_by_a_patch_is_read_alike_a_patch_further() -> None:
 )
 def test_only_patches_of_a_power_of_two_can_be_halved(size: int, side: int) -> None:
     assert patch_side(size) == side
-
-
-@pytest.mark.parametrize(
-    ("changes", "image", "message"),
-    [
-        ({"patch_grid": -1}, {}, "model.patch_grid is -1"),
-        ({"patch_grid": 3, "region_feature_size": 27}, {}, "is no patch of 2, 4, 8 .. pixels"),
-        ({"patch_grid": 2}, {}, "model.patch_grid is 2, but task.data.image makes 3 patches"),
-        ({"region_feature_size": 12}, {}, "region_feature_size is 12 but task.data.image makes 48"),
-        (
-            {"patch_grid": 3},
-            {"kind": "regions", "feature_size": FEATURES},
-            "model.patch_grid is 3, but task.data.image.kind is regions",
-        ),
-    ],
-)
-def test_sizes_that_do_not_fit_are_refused(changes: dict, image: dict, message: str) -> None:
-    with pytest.raises(UserError, match=message):
-        check_image(
-            ImageConfig(**{"image_size": GRID * SIDE, "patch_size": SIDE, **image}),
-            ModelConfig(**{**SIZES, **changes}),
-        )

@@ -285,6 +285,11 @@ def test_evaluation_equals_training_without_dropout():
         ({"ffn_size": 0}, "model.ffn_size is 0; give at least 1"),
         ({"first_position": 20}, "raise max_positions"),
         ({"location_frequencies": -1}, "model.location_frequencies is -1"),
+        ({"patch_grid": -1}, "model.patch_grid is -1"),
+        (
+            {"patch_grid": 3, "region_feature_size": 27},
+            "model.patch_grid is 3, but model.region_feature_size 27 is no patch of 2, 4, 8 ..",
+        ),
         ({"initializer_range": 0.0}, "model.initializer_range is 0.0"),
         ({"layer_norm_eps": -1e-5}, "model.layer_norm_eps is -1e-05"),
     ],

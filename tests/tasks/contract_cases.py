@@ -245,7 +245,7 @@ CASES = {
     ),
     "visual_entailment": fine_tuned(
         "visual_entailment",
-        scenes_task(),
+        scenes_task(pooling="mask"),
         output="probabilities",
         item=lambda record: {"image": str(record.image), "hypothesis": record.hypothesis},
         metrics=("accuracy", "matthews_low", "loss/loss"),

@@ -51,8 +51,8 @@ class ImageDataConfig(FineTuningDataConfig):
             raise UserError(
                 "task.data.source original holds regions; set task.data.image.kind to regions"
             )
-        if self.max_text_length < 3:
-            raise UserError(f"task.data.max_text_length is {self.max_text_length}; give at least 3")
+        if self.max_text_length < 4:  # three marks and a [MASK]
+            raise UserError(f"task.data.max_text_length is {self.max_text_length}; give at least 4")
 
 
 class ImageTask(FineTuningTask):
@@ -155,11 +155,10 @@ class ImageTask(FineTuningTask):
 
     def encode_text(self, text: Text) -> Sample:
         """``[CLS] text [SEP]``; with the pooling ``mask`` a [MASK] before the [SEP]."""
-        mark, ids = (
-            (mark_text, self.tokenizer.encode(text)) if isinstance(text, str) else (mark_ids, text)
-        )
+        is_text = isinstance(text, str)
+        mark = mark_text if is_text else mark_ids
         return mark(
-            ids,
+            self.tokenizer.encode(text) if is_text else text,
             self.data.max_text_length,
             first_position=self.model.first_position,
             last=last_ids(self.pooling, self.model),

@@ -41,9 +41,10 @@ def pool_text(
     transformer: UnifiedTransformer, encoding: Encoding, batch: Tensors, pooling: str
 ) -> Tensor:
     """The pooled text [B, D]."""
+    if pooling == "first":
+        return transformer.pooled_text(encoding)
     mask = batch["text_mask"]
-    weights = {"first": None, "mean": mask}.get(pooling)
-    return transformer.pooled_text(encoding, _last_but_one(mask) if pooling == "mask" else weights)
+    return transformer.pooled_text(encoding, _last_but_one(mask) if pooling == "mask" else mask)
 
 
 def pool_pair(

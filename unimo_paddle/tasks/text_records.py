@@ -41,8 +41,8 @@ class TextDataConfig(FineTuningDataConfig):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if self.max_text_length < 3:
-            raise UserError(f"task.data.max_text_length is {self.max_text_length}; give at least 3")
+        if self.max_text_length < 4:  # three marks and a [MASK]
+            raise UserError(f"task.data.max_text_length is {self.max_text_length}; give at least 4")
 
 
 class TextTask(FineTuningTask):
