@@ -116,6 +116,7 @@ CASES: dict[str, tuple[int, Changes]] = {
     ),
     "some pairs jointly": (3, {"task.masked_pair_share": 0.3}),
     "no pair jointly": (10, {"task.masked_pair_share": 0.0}),
+    "names of objects": (4, {"task.weights.object_names": 1.0, "task.masked_pair_share": 0.7}),
     "language only": (5, {f"task.weights.region_{x}": 0 for x in ("regression", "classification")}),
     "regions only": (5, {f"task.weights.{x}_language": 0 for x in ("masked", "seq2seq")}),
 }

@@ -77,16 +77,21 @@ def distribution_cross_entropy(
 
 
 def binary_cross_entropy(
-    logits: paddle.Tensor, targets: paddle.Tensor, weights: paddle.Tensor
+    logits: paddle.Tensor,
+    targets: paddle.Tensor,
+    weights: paddle.Tensor,
+    *,
+    total: paddle.Tensor | None = None,
 ) -> paddle.Tensor:
     """Return the binary cross entropy, summed over the answers, mean over the rows.
 
     Args:
         logits, targets: [B, C]; targets from 0 to 1.
         weights: [B] float, 1 where a row is real.
+        total: weight of the whole batch, where these are a slice of its rows.
     """
     losses = F.binary_cross_entropy_with_logits(logits, targets, reduction="none").sum(axis=1)
-    return weighted_mean(losses, weights)
+    return weighted_mean(losses, weights, total)
 
 
 def mean_squared_error(

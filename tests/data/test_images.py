@@ -10,11 +10,12 @@ import pytest
 from unimo_paddle.data.images import (
     ImageConfig,
     Regions,
+    choose_view,
     encode_image,
     encode_regions,
+    encode_view,
     mentions_side,
     patchify,
-    random_crop,
     unpatchify,
 )
 from unimo_paddle.errors import BadSample, UserError
@@ -118,8 +119,34 @@ def test_captions_that_name_a_side_are_found(caption, expected):
 def test_any_image_can_be_cropped(shape):
     rng = np.random.default_rng(0)
     config = ImageConfig(image_size=32, crop_scale=0.1)
-    sizes = {random_crop(random_image(*shape), config, rng).shape for _ in range(20)}
-    assert sizes == {(32, 32, 3)}
+    image = random_image(*shape)
+    for _ in range(20):
+        view = choose_view(image, config, rng=rng)
+        assert view.left >= 0 and view.top >= 0 and view.width > 0 and view.height > 0
+        assert view.left + view.width <= shape[1] and view.top + view.height <= shape[0]
+        features, _ = encode_view(image, view, config)
+        assert features.shape == (1 + 4, 3 * 16**2)
+
+
+def test_cells_of_a_view_lie_where_their_pixels_come_from():
+    """The image's red and green tell where a pixel is, so a cell's mean tells where it lies."""
+    height, width = 120, 200
+    image = np.zeros((height, width, 3), np.uint8)
+    image[..., 0] = np.arange(width)
+    image[..., 1] = np.arange(height)[:, None]
+    config = ImageConfig(image_size=64, patch_size=16, mean=(0, 0, 0), std=(1, 1, 1))
+    rng = np.random.default_rng(0)
+    flips = set()
+    for _ in range(20):
+        view = choose_view(image, config, rng=rng)
+        features, _ = encode_view(image, view, config)
+        means = 255 * features[1:].reshape(16, -1, 3).mean(axis=1)
+        centres, reach = view.cells(config.grid_size, (height, width))
+        # Pixel 0 is half a pixel from the edge.
+        np.testing.assert_allclose(centres * (width, height) - 0.5, means[:, :2], atol=1.0)
+        np.testing.assert_allclose(reach * 8 * (width, height), (view.width, view.height))
+        flips.add(view.is_flipped)
+    assert flips == {True, False}
 
 
 def test_regions_are_scaled_by_the_image_size():

@@ -84,6 +84,16 @@ def test_every_file_promised_is_written_with_as_many_records_as_asked(folder: Pa
     }  # fmt: skip
 
 
+def test_labels_name_every_object_and_the_ground_below_it(folder: Path) -> None:
+    for record in records_of(folder, "train.jsonl"):
+        graph, (ground, *objects) = record["graph"], record["objects"]
+        assert ground == {"box": [0, 0, 1, 1], "names": [graph["background"]]}
+        assert len(objects) == len(graph["objects"])
+        for label, item in zip(objects, graph["objects"], strict=True):
+            assert label["names"] == [item[k] for k in ("shape", "colour", "pattern", "size")]
+            np.testing.assert_allclose(64 * np.array(label["box"]), item["box"], atol=0.06)
+
+
 def test_two_generations_are_equal_byte_for_byte(tmp_path: Path) -> None:
     first, second = (ensure_scenes(tmp_path / name, TINY) for name in ("first", "second"))
 

@@ -52,6 +52,14 @@ def test_a_graph_is_kept_as_it_stands(folder):
     assert read_pairs(write(folder, GOOD | {"graph": graph}))[0].graph == graph
 
 
+def test_labelled_objects_are_read(folder):
+    objects = [{"box": [0, 0, 1, 1], "names": ["sand"]}, {"box": [0.25, 0, 0.5, 1], "names": ["a"]}]
+    found = read_pairs(write(folder, GOOD | {"objects": objects}))[0].objects
+    assert [item.box for item in found] == [(0, 0, 1, 1), (0.25, 0, 0.5, 1)]
+    assert [item.names for item in found] == [("sand",), ("a",)]
+    assert read_pairs(write(folder, GOOD))[0].objects == ()
+
+
 def test_a_byte_order_mark_is_no_fault(folder):
     path = write(folder, b"\xef\xbb\xbf" + json.dumps(GOOD).encode())
     assert len(read_pairs(path)) == 1
@@ -100,6 +108,27 @@ FAULTS = {
     "an absolute path": (GOOD | {"image": "/etc/passwd"}, "must be relative"),
     "a zero byte in the path": (GOOD | {"image": "images/a.png\0"}, "must be relative"),
     "a graph that is text": (GOOD | {"graph": "dog"}, "'graph' must be an object"),
+    "objects as text": (GOOD | {"objects": "dog"}, "'objects' must be a list"),
+    "an object without a box": (
+        GOOD | {"objects": [{"names": ["dog"]}]},
+        r"'objects\[0\]' must be an object with box and names",
+    ),
+    "a box of three numbers": (
+        GOOD | {"objects": [{"box": [0, 0, 1], "names": ["dog"]}]},
+        r"'objects\[0\].box' must be four numbers",
+    ),
+    "a box in pixels": (
+        GOOD | {"objects": [{"box": [0, 0, 40, 30], "names": ["dog"]}]},
+        "shares of width and height",
+    ),
+    "a box that is not a number": (
+        GOOD | {"objects": [{"box": [0, 0, float("nan"), 1], "names": ["dog"]}]},
+        "shares of width and height",
+    ),
+    "an object without names": (
+        GOOD | {"objects": [{"box": [0, 0, 1, 1], "names": []}]},
+        "'names' is empty",
+    ),
     "regions as a list": (GOOD | {"regions": [1]}, "'regions' must be an object"),
     "regions without boxes": (GOOD | {"regions": {"features": [[1]]}}, "lacks boxes, height, wid"),
     "a width that is text": (GOOD | {"regions": REGIONS | {"width": "8"}}, "width' must be a num"),

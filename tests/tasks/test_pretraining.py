@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +12,7 @@ import pytest
 
 from unimo_paddle.config import RunConfig, build_trainer, load_evaluator
 from unimo_paddle.data.loader import Loader
+from unimo_paddle.errors import UserError
 from unimo_paddle.pictures import TILE
 from unimo_paddle.program import StaticProgram
 from unimo_paddle.settings import load
@@ -113,3 +116,147 @@ def test_loader_and_program_agree_on_every_field(make_trainer) -> None:
     trainer = make_trainer(changes={"task.data.captions_per_image": 2})
     assert isinstance(trainer.loader, Loader)
     assert set(program_of(trainer).feeds) == set(trainer.loader.batch(0))
+
+
+# ---- names of objects
+
+
+PATCHES = {
+    "model.patch_grid": 2,
+    "model.region_feature_size": 768,
+    "task.data.image.patch_size": 16,
+    "task.data.image.crop_scale": 1.0,
+    "task.data.image.crop_ratio": 1.0,
+    "task.data.image.flip": False,
+}
+
+
+def test_patches_are_labelled_with_what_lies_in_them(make_trainer, scenes_dir: Path) -> None:
+    """Checked against the scene graph, whose boxes are in pixels; what lies below comes first."""
+    trainer = make_trainer(changes={**PATCHES, "task.weights.object_names": 1.0})
+    encoder, batch = trainer.task.encoder, trainer.loader.batch(0)
+    names = encoder.targets.object_names.names
+    lines = (scenes_dir / "train.jsonl").read_text("utf-8").splitlines()
+    graphs = [json.loads(line)["graph"] for line in lines]
+    assert batch["named_objects"].shape == (len(batch["group"]), 4, len(names))
+    for group, named, weights in zip(
+        batch["group"], batch["named_objects"], batch["name_weights"], strict=True
+    ):
+        graph = graphs[group]
+        for cell, row in enumerate(named):
+            expected = {graph["background"]}
+            centre = np.array([8 + 16 * (cell % 2), 8 + 16 * (cell // 2)])
+            for item in graph["objects"]:
+                box = np.array(item["box"])
+                half = np.maximum((box[2:] - box[:2]) / 2, 8)
+                if (np.abs(centre - (box[:2] + box[2:]) / 2) <= half).all():
+                    expected = {item[key] for key in ("shape", "colour", "pattern", "size")}
+            assert {names[i] for i in np.flatnonzero(row)} == expected
+        hidden = batch["hidden_regions"][batch["group"] == group][0]
+        np.testing.assert_array_equal(weights, 1 - hidden[1:])
+
+
+def test_names_are_learnt_from_the_embedding_of_patches_alone(make_trainer) -> None:
+    others = ("contrastive", "masked_language", "region_regression", "region_classification")
+    changes = {f"task.weights.{name}": 0.0 for name in others}
+    changes |= {"task.weights.object_names": 3.0, "model.hidden_dropout": 0.0}
+    changes |= {"optimizer.learning_rate": 5e-3, "task.mixture.texts": 0.0}
+    trainer = make_trainer(changes={**PATCHES, **changes})
+    first = name_loss(trainer)
+    trainer.train()
+    assert name_loss(trainer) < 0.6 * first
+    gradient = trainer.runner.value("object_names_fc.w_0")
+    assert np.abs(gradient).max() > 0
+
+
+def name_loss(trainer: Trainer) -> float:
+    values = trainer.runner.run(program_of(trainer), trainer.loader.batch(0), ["object_names"])
+    return float(values["object_names"])
+
+
+def test_names_need_labelled_objects_and_patches(make_trainer, scenes_dir, tmp_path) -> None:
+    lines = (scenes_dir / "test.jsonl").read_text("utf-8").splitlines()
+    records = [json.loads(line) for line in lines]
+    for record in records:
+        del record["objects"]
+        record["image"] = str(Path(record["image"]))
+    folder = tmp_path / "files"
+    shutil.copytree(scenes_dir, folder)
+    (folder / "plain.jsonl").write_text("".join(json.dumps(x) + "\n" for x in records), "utf-8")
+    changes = {
+        "task.data.source": "files",
+        "task.data.pairs": str(folder / "plain.jsonl"),
+        "task.data.texts": [str(folder / "texts.txt")],
+        "task.weights.object_names": 1.0,
+    }
+    with pytest.raises(UserError, match="no pair has labelled objects; give some the key 'obj"):
+        make_trainer(changes=changes)
+    with pytest.raises(UserError, match="names are read from patches of pairs"):
+        make_trainer("regions", changes={**changes, "task.data.image.kind": "regions"})
+
+
+# ---- regions of a detector
+
+
+def write_region_pairs(folder: Path, *, num_pairs: int = 12, num_classes: int = 5) -> Path:
+    """Pairs with regions of a pretended detector; the images are never opened."""
+    rng = np.random.default_rng(0)
+    folder.mkdir()
+    lines = []
+    for i in range(num_pairs):
+        (folder / f"{i}.png").touch()
+        corners = rng.uniform(0, 20, (3, 2))
+        regions = {
+            "features": rng.normal(size=(3, 6)).tolist(),
+            "boxes": np.hstack([corners, corners + 10]).tolist(),
+            "class_probabilities": rng.dirichlet(np.ones(num_classes), 3).tolist(),
+            "width": 32,
+            "height": 32,
+        }
+        captions = ["a red ball in the sand", f"a cup of {i} drops"]
+        lines.append(json.dumps({"image": f"{i}.png", "captions": captions, "regions": regions}))
+    (folder / "pairs.jsonl").write_text("\n".join(lines) + "\n", "utf-8")
+    return folder / "pairs.jsonl"
+
+
+REGIONS = {
+    "model.region_feature_size": 6,
+    "task.data.source": "files",
+    "task.data.image": {"kind": "regions", "feature_size": 6, "max_regions": 3},
+    "task.data.num_region_classes": 5,
+    "task.mixture.texts": 0.0,
+    "evaluation.splits": [],
+}
+
+
+def test_the_detectors_distributions_are_what_hidden_regions_are_classified_by(
+    make_trainer, tmp_path: Path
+) -> None:
+    path = write_region_pairs(tmp_path / "files")
+    trainer = make_trainer(changes={**REGIONS, "task.data.pairs": str(path)})
+    batch = trainer.loader.batch(0)
+    records = [json.loads(line)["regions"] for line in path.read_text("utf-8").splitlines()]
+    table = {
+        tuple(np.float32(feature).tolist()): np.float32(probabilities)
+        for record in records
+        for feature, probabilities in zip(
+            record["features"], record["class_probabilities"], strict=True
+        )
+    }
+    for prefix in ("", "images_"):
+        features, positions = (batch[prefix + x] for x in ("region_features", "region_positions"))
+        labels, weights = (batch[prefix + x] for x in ("region_labels", "region_weights"))
+        assert labels.shape == (*positions.shape, 5)
+        for row, position, label, weight in zip(features, positions, labels, weights, strict=True):
+            for p, expected, is_real in zip(position, label, weight, strict=True):
+                if is_real:
+                    np.testing.assert_array_equal(table[tuple(row[p].tolist())], expected)
+    values = trainer.runner.run(program_of(trainer), batch, ["region_classification"])
+    assert np.isfinite(values["region_classification"]).all()
+
+
+def test_a_detector_of_other_classes_is_named(make_trainer, tmp_path: Path) -> None:
+    path = write_region_pairs(tmp_path / "files", num_classes=4)
+    trainer = make_trainer(changes={**REGIONS, "task.data.pairs": str(path)})
+    with pytest.raises(UserError, match=r"of shape \[3, 4\], expected \[n, 5\]"):
+        trainer.loader.batch(0)

@@ -96,6 +96,40 @@ class Regions:
     class_probabilities: np.ndarray | None = None
 
 
+@dataclass(frozen=True)
+class View:
+    """The part of an image that the model is shown.
+
+    Args:
+        left, top, width, height: of the part in pixels.
+        is_flipped: whether left and right change places.
+    """
+
+    left: int
+    top: int
+    width: int
+    height: int
+    is_flipped: bool = False
+
+    def cells(self, grid_size: int, image_size: tuple[int, int]) -> tuple[np.ndarray, np.ndarray]:
+        """Where the cells of a grid lie in the image, in shares of its width and height.
+
+        Args:
+            grid_size: cells along a side of the view.
+            image_size: height and width in pixels of the image that the view is a part of.
+
+        Returns:
+            The centres [cells, 2] as x and y, and half of a cell's width and height [2].
+        """
+        rows, columns = np.divmod(np.arange(grid_size**2), grid_size)
+        if self.is_flipped:
+            columns = grid_size - 1 - columns
+        height, width = image_size
+        size = np.array([self.width / width, self.height / height]) / grid_size
+        corner = np.array([self.left / width, self.top / height])
+        return corner + (np.stack([columns, rows], axis=1) + 0.5) * size, 0.5 * size
+
+
 def encode_image(
     image: np.ndarray,
     config: ImageConfig,
@@ -112,32 +146,43 @@ def encode_image(
         image: [H, W, 3] uint8, red first.
         captions: what is said of the image; one that names a side forbids the flip.
     """
+    return encode_view(image, choose_view(image, config, rng=rng, captions=captions), config)
+
+
+def choose_view(
+    image: np.ndarray,
+    config: ImageConfig,
+    *,
+    rng: np.random.Generator | None = None,
+    captions: Sequence[str] = (),
+) -> View:
+    """Draw the view that ``encode_image`` shows; without a generator it is the whole image."""
+    height, width = image.shape[:2]
     if rng is None:
-        image = _resize(image, config.image_size)
-    else:
-        image = random_crop(image, config, rng)
-        if config.flip and rng.random() < 0.5 and not mentions_side(captions):
-            image = image[:, ::-1]
-    return patchify(image, config)
+        return View(0, 0, width, height)
+    area = height * width * rng.uniform(config.crop_scale, 1.0)
+    stretch = math.log(config.crop_ratio)
+    ratio = width / height * math.exp(rng.uniform(-stretch, stretch))
+    view_width = min(width, max(1, round(math.sqrt(area * ratio))))
+    view_height = min(height, max(1, round(math.sqrt(area / ratio))))
+    left = int(rng.integers(width - view_width + 1))
+    top = int(rng.integers(height - view_height + 1))
+    is_flipped = config.flip and rng.random() < 0.5 and not mentions_side(captions)
+    return View(left, top, view_width, view_height, is_flipped)
+
+
+def encode_view(
+    image: np.ndarray, view: View, config: ImageConfig
+) -> tuple[np.ndarray, np.ndarray]:
+    """Rows of a view of a raw image, as ``encode_image`` returns them."""
+    part = image[view.top : view.top + view.height, view.left : view.left + view.width]
+    part = _resize(part, config.image_size)
+    return patchify(part[:, ::-1] if view.is_flipped else part, config)
 
 
 def mentions_side(captions: Sequence[str]) -> bool:
     """Tell whether a caption names the left or the right, so that a mirror image would lie."""
     return any(_SIDE_WORDS.search(caption) for caption in captions)
-
-
-def random_crop(image: np.ndarray, config: ImageConfig, rng: np.random.Generator) -> np.ndarray:
-    """Cut a random part of the image and resize it to [image_size, image_size, 3]."""
-    height, width = image.shape[:2]
-    area = height * width * rng.uniform(config.crop_scale, 1.0)
-    stretch = math.log(config.crop_ratio)
-    ratio = width / height * math.exp(rng.uniform(-stretch, stretch))
-    crop_width = min(width, max(1, round(math.sqrt(area * ratio))))
-    crop_height = min(height, max(1, round(math.sqrt(area / ratio))))
-    left = int(rng.integers(width - crop_width + 1))
-    top = int(rng.integers(height - crop_height + 1))
-    crop = image[top : top + crop_height, left : left + crop_width]
-    return _resize(crop, config.image_size)
 
 
 def _resize(image: np.ndarray, size: int) -> np.ndarray:

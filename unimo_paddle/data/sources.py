@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 
 from unimo_paddle.data.images import Regions
+from unimo_paddle.data.objects import LabelledObject
 from unimo_paddle.data.records import (
     MAX_TEXT_BYTES,
     Fault,
@@ -40,6 +41,7 @@ class PairRecord:
         captions: at least one, none empty.
         regions: a detector's output for the image.
         tags: names of objects in the image.
+        objects: labelled boxes, those behind first.
         graph: scene graph as it stands in the file.
         group: number of the image; records of the same file share it.
     """
@@ -48,6 +50,7 @@ class PairRecord:
     captions: tuple[str, ...]
     regions: Regions | None = None
     tags: tuple[str, ...] | None = None
+    objects: tuple[LabelledObject, ...] = ()
     graph: dict[str, Any] | None = None
     group: int = field(kw_only=True)
 
@@ -56,9 +59,11 @@ def read_pairs(path: Path | str, *, bad_record_limit: float = 0.01) -> Source[Pa
     """Read image-text pairs from a file of JSON lines.
 
     A line is ``{"image": path, "captions": [text, ...]}`` with optional ``tags`` (list of text),
-    ``graph`` (object) and ``regions`` (``features`` and ``class_probabilities`` as nested lists or
-    base64 of little-endian float32, ``boxes`` in pixels, ``width``, ``height``). Image paths are
-    relative to the file's folder and stay inside it. Other keys are left alone.
+    ``objects`` (list of ``{"box": [x1, y1, x2, y2], "names": [text, ...]}``, the box as shares of
+    width and height, those behind first), ``graph`` (object) and ``regions`` (``features`` and
+    ``class_probabilities`` as nested lists or base64 of little-endian float32, ``boxes`` in
+    pixels, ``width``, ``height``). Image paths are relative to the file's folder and stay inside
+    it. Other keys are left alone.
 
     Args:
         bad_record_limit: share of the lines that may be rejected (at least 10 may).
@@ -75,6 +80,7 @@ def read_pairs(path: Path | str, *, bad_record_limit: float = 0.01) -> Source[Pa
             captions=texts_of(record, "captions", required=True),
             regions=parse_regions(record["regions"]) if record.get("regions") else None,
             tags=texts_of(record, "tags") or None,
+            objects=_parse_objects(record.get("objects") or []),
             graph=_parse_graph(record.get("graph")),
             group=groups.setdefault(image, len(groups)),
         )
@@ -144,6 +150,27 @@ def _join_paragraphs(lines: Sequence[str]) -> Iterator[str]:
         elif paragraph:
             yield " ".join(paragraph)
             paragraph = []
+
+
+def _parse_objects(objects: Any) -> tuple[LabelledObject, ...]:
+    if not isinstance(objects, list):
+        raise Fault(f"'objects' must be a list, not {str(objects)[:40]!r}")
+    return tuple(_parse_object(item, f"objects[{i}]") for i, item in enumerate(objects))
+
+
+def _parse_object(item: Any, name: str) -> LabelledObject:
+    if not isinstance(item, dict) or {"box", "names"} - item.keys():
+        raise Fault(f"'{name}' must be an object with box and names, not {str(item)[:40]!r}")
+    try:
+        x1, y1, x2, y2 = map(float, item["box"])
+    except (ValueError, TypeError, OverflowError):
+        raise Fault(f"'{name}.box' must be four numbers, not {str(item['box'])[:40]!r}") from None
+    if not (0 <= x1 < x2 <= 1 and 0 <= y1 < y2 <= 1):
+        raise Fault(
+            f"'{name}.box' {item['box']} must be x1 y1 x2 y2 with 0 <= x1 < x2 <= 1 and "
+            "0 <= y1 < y2 <= 1, shares of width and height"
+        )
+    return LabelledObject((x1, y1, x2, y2), texts_of(item, "names", required=True))
 
 
 def _parse_graph(graph: Any) -> dict[str, Any] | None:

@@ -167,6 +167,20 @@ class RegionClassificationHead(nn.Layer):
         return self.output(hidden)
 
 
+class ObjectNamesHead(nn.Layer):
+    """Which names hold of what lies in a patch, by a linear layer; any number of them may."""
+
+    def __init__(self, config: ModelConfig, num_names: int) -> None:
+        super().__init__()
+        self.output = linear(
+            "object_names_fc", config.hidden_size, num_names, config.initializer_range
+        )
+
+    def forward(self, embedded: paddle.Tensor) -> paddle.Tensor:
+        """Return a logit for each name [..., num_names] from embedded patches [..., D]."""
+        return self.output(embedded)
+
+
 class ProjectionHead(nn.Layer):
     """A vector of length one for the separate score, by a linear layer.
 

@@ -82,6 +82,14 @@ class PretrainingConfig(TaskConfig):
                 "task.weights.contrastive is 0; set the chunk size to 0, and bound memory with "
                 "train.batch_size and train.gradient_accumulation"
             )
+        if self.weights.object_names and not (
+            self.masked_pair_share and self.data.image.kind == "patches"
+        ):
+            raise UserError(
+                f"task.weights.object_names is {self.weights.object_names:g}, but names are read "
+                "from patches of pairs that are encoded jointly; set it to 0, or "
+                "task.data.image.kind to patches and task.masked_pair_share above 0"
+            )
         if not 0 < self.min_temperature <= self.temperature <= 1:
             raise UserError(
                 f"task.temperature is {self.temperature}; give a number from "
@@ -103,7 +111,9 @@ class PretrainingConfig(TaskConfig):
     @property
     def encodes_jointly(self) -> bool:
         """Whether images and captions of pairs are also encoded together, partly hidden."""
-        return self.masked_pair_share > 0 and (self.uses_language or self.uses_regions)
+        return self.masked_pair_share > 0 and (
+            self.uses_language or self.uses_regions or self.weights.object_names > 0
+        )
 
     def build(self, model: ModelConfig, assets_dir: Path) -> PretrainingTask:
         """Make the task for a model of these sizes."""
@@ -178,7 +188,7 @@ class PretrainingTask(Task):
             views.append(
                 Service(
                     "fill_regions",
-                    (*pair, image_targets(uses_regions=True)[0]),
+                    (*pair, image_targets()[0]),
                     lambda network, batch: {
                         "filled_features": network.fill_regions(batch),
                         **_copy(batch, "hidden_regions", "region_features"),
@@ -190,11 +200,11 @@ class PretrainingTask(Task):
     # ---- host half
 
     def prepare(self, seed: int) -> None:
-        """Generate the built-in data, train the vocabulary, find the visual words, where absent."""
+        """Generate the built-in data and make the vocabularies, where absent."""
         self.encoder.prepare(seed)
 
     def save_assets(self, folder: Path) -> None:
-        """Write the vocabulary and the visual words."""
+        """Write the vocabularies."""
         self.encoder.save_assets(folder)
 
     def training_streams(self, batch_size: int) -> tuple[Stream, ...]:
@@ -289,7 +299,7 @@ class PretrainingTask(Task):
 
     def build_network(self) -> PretrainingNetwork:
         """Make the Transformer and the heads of the objectives that are on."""
-        return PretrainingNetwork(self.config, self.model, self.encoder.num_classes)
+        return PretrainingNetwork(self.config, self.model, self.encoder.targets)
 
     def loss(self, network: PretrainingNetwork, batch: Tensors) -> dict[str, Tensor]:
         """Every objective that is on, averaged over the streams that carry it."""

@@ -16,37 +16,28 @@ import numpy as np
 
 from unimo_paddle.data.fields import Field, Sample, collate
 from unimo_paddle.data.image_files import read_image
-from unimo_paddle.data.images import encode_image, encode_regions
+from unimo_paddle.data.images import choose_view, encode_regions, encode_view
 from unimo_paddle.data.loader import Stream
-from unimo_paddle.data.masking import (
-    fragment,
-    mask_blocks,
-    mask_regions,
-    mask_spans,
-)
+from unimo_paddle.data.masking import fragment, mask_spans
 from unimo_paddle.data.scenes import ensure_scenes
 from unimo_paddle.data.sources import PairRecord, read_images, read_pairs, read_texts
 from unimo_paddle.data.text import Tokenizer, split_at_words
-from unimo_paddle.data.visual_words import VisualWords
 from unimo_paddle.errors import BadSample, UserError
 from unimo_paddle.models import ModelConfig
 from unimo_paddle.tasks.pretraining_fields import (
     GROUP,
     Zipped,
     caption_inputs,
-    image_targets,
     prefix_sample,
     prefixed,
     text_targets,
 )
+from unimo_paddle.tasks.pretraining_regions import RegionTargets
 from unimo_paddle.tasks.pretraining_settings import ObjectiveWeights, PretrainingDataConfig
 from unimo_paddle.tasks.segments import TEXT_INPUTS, check_image, image_inputs
 from unimo_paddle.tasks.vocabulary import Vocabulary
 
 logger = logging.getLogger(__name__)
-
-VISUAL_WORDS_NAME = "visual_words.npz"
-NUM_FIT_IMAGES = 500  # images whose patches define the visual words
 
 
 class PretrainingEncoder:
@@ -66,19 +57,13 @@ class PretrainingEncoder:
         self.config = config
         self.model = model
         self.weights = weights
-        self.uses_regions = uses_regions
         self.uses_language = uses_language
         self.assets_dir = assets_dir
         self.vocabulary = Vocabulary(config.tokenizer, model, assets_dir)
-        self.visual_words: VisualWords | None = None
+        self.targets = RegionTargets(config, assets_dir, weights=weights, uses_regions=uses_regions)
         self.first_position = model.first_position
-        self._load_assets()
 
     # ---- assets
-
-    def _load_assets(self) -> None:
-        if (self.assets_dir / VISUAL_WORDS_NAME).is_file():
-            self.visual_words = VisualWords.load(self.assets_dir / VISUAL_WORDS_NAME)
 
     @property
     def tokenizer(self) -> Tokenizer | None:
@@ -86,12 +71,11 @@ class PretrainingEncoder:
         return self.vocabulary.tokenizer
 
     def prepare(self, seed: int) -> None:
-        """Generate the built-in data, train the vocabulary, find the visual words, where absent."""
+        """Generate the built-in data and make the vocabularies, where absent."""
         if self.config.source == "scenes":
             ensure_scenes(Path(self.config.scenes_dir), self.config.scenes)
         self.vocabulary.prepare(self._corpus)
-        if self.visual_words is None and self._needs_visual_words:
-            self.visual_words = self._fit_visual_words(seed)
+        self.targets.prepare(self.read_pairs(), self.encode_image, seed)
         self.save_assets(self.assets_dir)
 
     def _corpus(self) -> list[str]:
@@ -99,33 +83,10 @@ class PretrainingEncoder:
         captions = [caption for record in self.read_pairs() for caption in record.captions]
         return [*captions, *self.read_texts()]
 
-    @property
-    def _needs_visual_words(self) -> bool:
-        return self.config.image.kind == "patches" and bool(self.weights.region_classification)
-
-    def _fit_visual_words(self, seed: int) -> VisualWords:
-        records = self.read_pairs()
-        rng = np.random.default_rng((seed, zlib.crc32(b"visual words")))
-        rows = []
-        for index in rng.permutation(len(records))[:NUM_FIT_IMAGES]:
-            try:
-                rows.append(self.encode_image(records[index].image)["region_features"][1:])
-            except BadSample:
-                continue  # the loader will count and name it
-        if not rows:
-            raise UserError(f"no image of {self._pairs_path} can be read; check the files")
-        return VisualWords.fit(np.concatenate(rows), self.config.num_visual_words, seed)
-
     def save_assets(self, folder: Path) -> None:
-        """Write the vocabulary and the visual words."""
+        """Write the vocabularies of texts and of regions."""
         self.vocabulary.save(folder)
-        if self.visual_words is not None and not (folder / VISUAL_WORDS_NAME).is_file():
-            self.visual_words.save(folder / VISUAL_WORDS_NAME)
-
-    @property
-    def num_classes(self) -> int:
-        """Classes of region classification."""
-        return self.config.num_visual_words
+        self.targets.save(folder)
 
     # ---- sources
 
@@ -159,7 +120,9 @@ class PretrainingEncoder:
             )
         return read_pairs(Path(self.config.splits[split]))
 
-    def _read_image_paths(self) -> Sequence[Path]:
+    def _read_images(self) -> Sequence[PairRecord | Path]:
+        if self.config.image.kind == "regions":
+            return self.read_pairs()
         if self.config.source == "scenes":
             return read_images(Path(self.config.scenes_dir) / "images_only")
         if self.config.images:
@@ -174,10 +137,9 @@ class PretrainingEncoder:
         if "texts" in sizes:
             streams.append(self._text_stream(sizes["texts"]))
         if "images" in sizes:
-            paths = self._read_image_paths()
-            fields = self.masked_fields("images")
+            images, fields = self._read_images(), self.masked_fields("images")
             streams.append(
-                Stream("images", paths, self._encode_single_image, fields, sizes["images"])
+                Stream("images", images, self._encode_single_image, fields, sizes["images"])
             )
         return tuple(streams)
 
@@ -188,7 +150,7 @@ class PretrainingEncoder:
     def joint_stream(self, records: Sequence[PairRecord]) -> Stream:
         """Images beside their first captions, for the views: nothing hidden, regions chosen."""
         stream = self._pair_stream(records, len(records), is_training=False)
-        return replace(stream, fields=(*TEXT_INPUTS, *self._image_fields()))
+        return replace(stream, fields=(*TEXT_INPUTS, *self._inputs(), *self.targets.fields()))
 
     def _pair_stream(
         self, records: Sequence[PairRecord], batch_size: int, *, is_training: bool
@@ -242,12 +204,11 @@ class PretrainingEncoder:
         """What the objectives on hidden words and regions read of pairs, texts or images."""
         if stream == "texts":
             return prefixed("texts_", text_targets())
+        image = (*self._inputs(), *self.targets.fields())
         if stream == "images":
-            return prefixed("images_", self._image_fields())
-        return (*self._image_fields(), *(text_targets() if self.uses_language else ()))
-
-    def _image_fields(self) -> tuple[Field, ...]:
-        return (*self._inputs(), *image_targets(self.uses_regions))
+            return prefixed("images_", image)
+        words = text_targets() if self.uses_language else ()
+        return (*image, *self.targets.object_fields(), *words)
 
     # ---- encoding
 
@@ -279,20 +240,23 @@ class PretrainingEncoder:
     ) -> Sample:
         """An image alone, from a record, a file or pixels [H, W, 3] uint8 RGB."""
         config = self.config.image
+        named: Sample = {}
         if isinstance(image, PairRecord) and config.kind == "regions":
             if image.regions is None:
                 raise BadSample(str(image.image), "the record has no regions; use kind: patches")
             features, boxes = encode_regions(image.regions, config, where=str(image.image))
         else:
-            path = image.image if isinstance(image, PairRecord) else image
-            pixels = path
-            if isinstance(path, str | Path):
+            pixels = image.image if isinstance(image, PairRecord) else image
+            if isinstance(pixels, str | Path):
                 pixels = read_image(
-                    Path(path), max_pixels=config.max_pixels, min_side=config.image_size
+                    Path(pixels), max_pixels=config.max_pixels, min_side=config.image_size
                 )
-            features, boxes = encode_image(pixels, config, rng=rng, captions=captions)
+            view = choose_view(pixels, config, rng=rng, captions=captions)
+            features, boxes = encode_view(pixels, view, config)
+            if isinstance(image, PairRecord):
+                named = self.targets.name_objects(image, view, pixels.shape[:2])
         mask = np.ones(len(features), np.float32)
-        return {"region_features": features, "region_boxes": boxes, "region_mask": mask}
+        return {"region_features": features, "region_boxes": boxes, "region_mask": mask, **named}
 
     def _encode_pair(
         self,
@@ -308,7 +272,7 @@ class PretrainingEncoder:
         chosen = [int(i) for i in np.resize(order, count)]
         texts = [record.captions[i] for i in chosen]
         sample = self.encode_image(record, rng if is_training else None, texts)
-        sample |= self._hide_regions(sample, rng)
+        sample |= self.targets.hide(sample, record, rng)
         marked = [self._with_marks(captions[i]) for i in chosen]
         sample |= marked[0] | prefix_sample("caption_", collate(marked, TEXT_INPUTS))
         if self.uses_language:
@@ -320,28 +284,9 @@ class PretrainingEncoder:
     def _encode_single_text(self, ids: Sequence[int], rng: np.random.Generator) -> Sample:
         return prefix_sample("texts_", self._hide_words(ids, rng))
 
-    def _encode_single_image(self, path: Path, rng: np.random.Generator) -> Sample:
-        image = self.encode_image(path, rng)
-        return prefix_sample("images_", {**image, **self._hide_regions(image, rng)})
-
-    def _hide_regions(self, image: Sample, rng: np.random.Generator) -> Sample:
-        if not self.uses_regions:
-            return {}
-        masking = self.config.region_masking
-        if self.config.image.kind == "patches":
-            hidden = mask_blocks(self.config.image.grid_size, rng, masking)
-        else:
-            hidden = mask_regions(image["region_boxes"], rng, masking)
-        positions = np.flatnonzero(hidden)
-        labels = np.zeros(len(positions), np.int64)
-        if self.visual_words is not None:
-            labels = self.visual_words.assign(image["region_features"][positions])
-        return {
-            "hidden_regions": hidden.astype(np.float32),
-            "region_positions": positions,
-            "region_labels": labels,
-            "region_weights": np.ones(len(positions), np.float32),
-        }
+    def _encode_single_image(self, image: PairRecord | Path, rng: np.random.Generator) -> Sample:
+        sample = self.encode_image(image, rng)
+        return prefix_sample("images_", sample | self.targets.hide(sample, image, rng))
 
     def _hide_words(self, ids: Sequence[int], rng: np.random.Generator) -> Sample:
         """Spans or fragments with equal chances, or the one that has a weight."""

@@ -10,15 +10,28 @@ from unimo_paddle.data.fields import Field, Sample
 from unimo_paddle.tasks.segments import PADDING_ID, TEXT_INPUTS
 
 
-def image_targets(uses_regions: bool) -> tuple[Field, ...]:
-    """What the objectives on hidden regions need beside the image."""
-    if not uses_regions:
-        return ()
+def image_targets(num_classes: int = 0) -> tuple[Field, ...]:
+    """What the objectives on hidden regions need beside the image.
+
+    Args:
+        num_classes: of the detector whose distributions are the labels; 0: labels are numbers.
+    """
+    labels = Field("region_labels", (None,), "int64", 0)
+    if num_classes:
+        labels = Field("region_labels", (None, num_classes), "float32", 0)
     return (
         Field("hidden_regions", (None,), "float32", 0),
         Field("region_positions", (None,), "int64", 0),
-        Field("region_labels", (None,), "int64", 0),
+        labels,
         Field("region_weights", (None,), "float32", 0),
+    )
+
+
+def object_targets(num_names: int) -> tuple[Field, ...]:
+    """Which names are given to what lies in each patch, and whether the patch counts."""
+    return (
+        Field("named_objects", (None, num_names), "uint8", 0),
+        Field("name_weights", (None,), "float32", 0),
     )
 
 

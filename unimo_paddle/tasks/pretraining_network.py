@@ -10,6 +10,7 @@ from paddle import Tensor, nn
 from unimo_paddle.models import (
     LanguageHead,
     ModelConfig,
+    ObjectNamesHead,
     ProjectionHead,
     RegionClassificationHead,
     RegionRegressionHead,
@@ -22,12 +23,15 @@ from unimo_paddle.tasks.segments import TEXT_INPUTS, image_inputs, take
 
 if TYPE_CHECKING:
     from unimo_paddle.tasks.pretraining import PretrainingConfig
+    from unimo_paddle.tasks.pretraining_regions import RegionTargets
 
 
 class PretrainingNetwork(nn.Layer):
     """The unified Transformer with a head for each objective that is on."""
 
-    def __init__(self, config: PretrainingConfig, model: ModelConfig, num_classes: int) -> None:
+    def __init__(
+        self, config: PretrainingConfig, model: ModelConfig, targets: RegionTargets
+    ) -> None:
         super().__init__()
         weights = config.weights
         self.transformer = UnifiedTransformer(model, poolers=())
@@ -43,7 +47,9 @@ class PretrainingNetwork(nn.Layer):
         if weights.region_regression:
             self.regression_head = RegionRegressionHead(model)
         if weights.region_classification:
-            self.classification_head = RegionClassificationHead(model, num_classes)
+            self.classification_head = RegionClassificationHead(model, targets.num_classes)
+        if weights.object_names:
+            self.object_names_head = ObjectNamesHead(model, targets.num_object_names)
 
     def embed_images(self, batch: Tensors) -> Tensor:
         """Unit image features [B, projection_size] of images encoded alone."""

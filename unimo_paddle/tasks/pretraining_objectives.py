@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -22,7 +23,11 @@ from unimo_paddle.models.rows import (
 )
 from unimo_paddle.ops.contrastive import contrastive_logsumexp
 from unimo_paddle.tasks.base import Tensors
-from unimo_paddle.tasks.pretraining_fields import image_targets, text_targets
+from unimo_paddle.tasks.pretraining_fields import (
+    image_targets,
+    object_targets,
+    text_targets,
+)
 from unimo_paddle.tasks.pretraining_network import PretrainingNetwork
 from unimo_paddle.tasks.segments import TEXT_INPUTS, image_inputs, take
 
@@ -34,9 +39,20 @@ PREFIXES = ("", "texts_", "images_")  # of the fields of pairs, texts and images
 # Of these fields the totals of a batch are sums.
 WORD_WEIGHTS = ("hidden_text_weights", "hidden_text_seq2seq")
 REGION_WEIGHTS = "region_weights"
-WEIGHT_FIELDS = (*WORD_WEIGHTS, REGION_WEIGHTS)
+NAME_WEIGHTS = "name_weights"
+WEIGHT_FIELDS = (*WORD_WEIGHTS, REGION_WEIGHTS, NAME_WEIGHTS)
 WORD_TOTALS = ("num_masked_words", "num_seq2seq_words")
 REGION_TOTAL = "num_hidden_regions"
+NAME_TOTAL = "num_named_patches"
+
+
+@dataclass
+class _Rows:
+    """What is to be predicted, as it is collected: rows of each stream beside their targets."""
+
+    words: list[tuple[Tensor, ...]] = field(default_factory=list)
+    regions: list[tuple[Tensor, ...]] = field(default_factory=list)
+    names: list[tuple[Tensor, ...]] = field(default_factory=list)
 
 
 class PretrainingObjectives:
@@ -96,7 +112,8 @@ class PretrainingObjectives:
         share = self._config.masked_pair_share
         if share == 1.0:
             return dict(batch)
-        joint = {item.name for item in (*image_inputs(), *image_targets(True), *text_targets())}
+        targets = (*image_targets(), *object_targets(0), *text_targets())
+        joint = {item.name for item in (*image_inputs(), *targets)}
         if not share:
             return {name: value for name, value in batch.items() if name not in joint}
         size = paddle.shape(batch["group"])[0]
@@ -114,17 +131,18 @@ class PretrainingObjectives:
         Args:
             totals: of the whole batch; the terms of its slices add up to its own.
         """
-        words: list[tuple[Tensor, ...]] = []
-        regions: list[tuple[Tensor, ...]] = []
+        rows = _Rows()
         for prefix in PREFIXES:
-            hidden = {f"{prefix}hidden_text_input_ids", f"{prefix}hidden_regions"}
-            if hidden & set(batch):
-                self._encode_masked(network, batch, prefix, words, regions)
+            targets = ("hidden_text_input_ids", "hidden_regions", "named_objects")
+            if {prefix + name for name in targets} & set(batch):
+                self._encode_masked(network, batch, prefix, rows)
         terms: dict[str, Tensor] = {}
-        if words:
-            terms |= self._language_terms(network, words, totals)
-        if regions:
-            terms |= self._region_terms(network, regions, totals)
+        if rows.words:
+            terms |= self._language_terms(network, rows.words, totals)
+        if rows.regions:
+            terms |= self._region_terms(network, rows.regions, totals)
+        if rows.names:
+            terms |= self._name_terms(network, rows.names, totals)
         return terms
 
     def _encode_masked(
@@ -132,8 +150,7 @@ class PretrainingObjectives:
         network: PretrainingNetwork,
         batch: Tensors,
         prefix: str,
-        words: list[tuple[Tensor, ...]],
-        regions: list[tuple[Tensor, ...]],
+        rows: _Rows,
     ) -> None:
         """Encode one stream with its words and regions hidden; collect what is to be predicted."""
         has_text = f"{prefix}hidden_text_input_ids" in batch
@@ -157,16 +174,27 @@ class PretrainingObjectives:
         if has_text:
             names = ("positions", "labels", "weights", "seq2seq")
             positions, labels, weights, seq2seq = (batch[hidden_text + name] for name in names)
-            rows = gather_positions(encoding.text, positions)
-            words.append((rows, labels.flatten(), weights.flatten(), seq2seq.flatten()))
+            hidden_words = gather_positions(encoding.text, positions)
+            rows.words.append(
+                (hidden_words, labels.flatten(), weights.flatten(), seq2seq.flatten())
+            )
         if has_image and self._config.uses_regions:
             positions = batch[f"{prefix}region_positions"]
-            regions.append(
+            rows.regions.append(
                 (
                     gather_positions(encoding.regions, positions),
                     gather_positions(original, positions),
                     flatten_labels(batch[f"{prefix}region_labels"], positions),
                     batch[f"{prefix}region_weights"].flatten(),
+                )
+            )
+        if f"{prefix}named_objects" in batch:
+            num_regions = paddle.shape(original)[1]
+            rows.names.append(
+                (
+                    encoding.layers[0][:, 1:num_regions].flatten(0, 1),
+                    batch[f"{prefix}named_objects"].flatten(0, 1),
+                    batch[f"{prefix}name_weights"].flatten(),
                 )
             )
 
@@ -206,6 +234,17 @@ class PretrainingObjectives:
             )
         return terms
 
+    def _name_terms(
+        self, network: PretrainingNetwork, names: Sequence[tuple[Tensor, ...]], totals: Tensors
+    ) -> dict[str, Tensor]:
+        rows, named, weights = (concat_rows(column) for column in zip(*names, strict=True))
+        logits = network.object_names_head(rows)
+        return {
+            "object_names": losses.binary_cross_entropy(
+                logits, named.astype(logits.dtype), weights, total=totals[NAME_TOTAL]
+            )
+        }
+
     def with_loss(self, terms: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """The terms beside ``loss``, their weighted sum."""
         weights = vars(self._config.weights)
@@ -223,6 +262,8 @@ def _count(batch: Tensors) -> dict[str, Tensor]:
             parts[WORD_TOTALS[1]].append((weights * seq2seq).sum())
         if prefix + REGION_WEIGHTS in batch:
             parts[REGION_TOTAL].append(batch[prefix + REGION_WEIGHTS].sum())
+        if prefix + NAME_WEIGHTS in batch:
+            parts[NAME_TOTAL].append(batch[prefix + NAME_WEIGHTS].sum())
     return {name: paddle.add_n(sums) for name, sums in parts.items()}
 
 
@@ -233,6 +274,8 @@ def total_names(field_names: Sequence[str]) -> tuple[str, ...]:
         names += WORD_TOTALS
     if any(prefix + REGION_WEIGHTS in field_names for prefix in PREFIXES):
         names += (REGION_TOTAL,)
+    if any(prefix + NAME_WEIGHTS in field_names for prefix in PREFIXES):
+        names += (NAME_TOTAL,)
     return names
 
 

@@ -31,6 +31,8 @@ class PretrainingDataConfig:
     captions_per_image: int = 1  # captions of an image that a step contrasts with the images
     max_text_length: int = 128  # tokens, [CLS] and [SEP] included; longer captions are cut
     num_visual_words: int = 512  # classes of patches, by k-means
+    num_region_classes: int = 1601  # classes of the detector (regions)
+    num_object_names: int = 2000  # names of labelled objects that are learnt, the commonest
 
     def __post_init__(self) -> None:
         if self.source not in ("scenes", "files"):
@@ -38,6 +40,7 @@ class PretrainingDataConfig:
         if self.source == "files" and not self.pairs:
             raise UserError("task.data.source is files but task.data.pairs names no file; give one")
         lows = {"captions_per_image": 1, "max_text_length": 8, "num_visual_words": 2}
+        lows |= {"num_region_classes": 2, "num_object_names": 1}
         for name, low in lows.items():
             if getattr(self, name) < low:
                 raise UserError(f"task.data.{name} is {getattr(self, name)}; give at least {low}")
@@ -61,3 +64,4 @@ class ObjectiveWeights:
     seq2seq_language: float = 1.0  # fragments generated from left to right
     region_regression: float = 1.0  # features of hidden regions or pixels of hidden patches
     region_classification: float = 1.0  # classes or visual words of hidden regions
+    object_names: float = 0.0  # names of labelled objects, read from the patches' embedding

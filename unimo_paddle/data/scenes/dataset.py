@@ -16,7 +16,12 @@ from tqdm import tqdm
 
 from unimo_paddle.data.scenes.drawing import render
 from unimo_paddle.data.scenes.entailment import write_entailment
-from unimo_paddle.data.scenes.grammar import Scene, sample_scene, scene_graph
+from unimo_paddle.data.scenes.grammar import (
+    Scene,
+    labelled_objects,
+    sample_scene,
+    scene_graph,
+)
 from unimo_paddle.data.scenes.language import write_captions, write_paragraph
 from unimo_paddle.data.scenes.meaning import Meaning, identifying_share
 from unimo_paddle.data.scenes.questions import write_questions
@@ -26,7 +31,7 @@ logger = logging.getLogger(__name__)
 
 MANIFEST = "scenes.json"
 # Raised whenever the same config would write other files than before.
-VERSION = 2
+VERSION = 3
 # What a stream of random numbers is for: (seed, purpose, index) seeds one scene, whatever else is
 # made beside it, so that a longer training split begins with the shorter one.
 _PURPOSES = {"train": 0, "test": 1, "test_novel": 2, "texts": 3, "images_only": 4}
@@ -205,7 +210,8 @@ def _write_split(
         captions, meanings = write_captions(scene, config.captions_per_image, rng)
         graph = scene_graph(scene, config.image_size)
         graph["captions"] = [meaning.to_json() for meaning in meanings]
-        records.append({"image": image, "captions": captions, "graph": graph})
+        record = {"image": image, "captions": captions, "objects": labelled_objects(scene)}
+        records.append(record | {"graph": graph})
         all_meanings.append(meanings)
         progress.update()
     _write_lines(folder / f"{split}.jsonl", records)

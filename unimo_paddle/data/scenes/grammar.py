@@ -66,11 +66,15 @@ class SceneObject:
         """The narrowest place word that is true of the object."""
         return min(places_of(self.cell), key=lambda place: len(PLACES[place]))
 
-    def box(self, image_size: int) -> list[float]:
-        """Return the corners x1, y1, x2, y2 of the object in pixels, clipped to the image."""
+    @property
+    def bounds(self) -> np.ndarray:
+        """The corners x1, y1, x2, y2 of the object in units of the image, clipped to it."""
         corners = outline(self.shape, self.centre, self.radius, self.angle)
-        box = np.concatenate([corners.min(axis=0), corners.max(axis=0)])
-        return [round(float(value), 1) for value in np.clip(box, 0, 1) * image_size]
+        return np.clip(np.concatenate([corners.min(axis=0), corners.max(axis=0)]), 0, 1)
+
+    def box(self, image_size: int) -> list[float]:
+        """Return the bounds in pixels."""
+        return [round(float(value), 1) for value in self.bounds * image_size]
 
 
 @dataclass(frozen=True)
@@ -147,6 +151,18 @@ def scene_graph(scene: Scene, image_size: int) -> dict:
         "relations": [list(relation) for relation in relations_of(scene)],
         "background": scene.background,
     }
+
+
+def labelled_objects(scene: Scene) -> list[dict]:
+    """Return what can be named where, the ground first: boxes as shares of the image."""
+    objects = [
+        {
+            "box": [round(float(share), 4) for share in item.bounds],
+            "names": [item.shape, item.colour, item.pattern, item.size],
+        }
+        for item in scene.objects
+    ]
+    return [{"box": [0, 0, 1, 1], "names": [scene.background]}, *objects]
 
 
 def sample_scene(rng: np.random.Generator, *, novel: bool = False) -> Scene:

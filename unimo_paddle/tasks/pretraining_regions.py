@@ -1,0 +1,172 @@
+"""What is predicted of regions: hidden features, classes, and names of labelled objects.
+
+Classes are those of the detector where regions have them, and visual words where patches do.
+"""
+
+from __future__ import annotations
+
+import logging
+import zlib
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import numpy as np
+
+from unimo_paddle.data.fields import Field, Sample
+from unimo_paddle.data.images import View
+from unimo_paddle.data.masking import mask_blocks, mask_regions
+from unimo_paddle.data.objects import ObjectNames
+from unimo_paddle.data.sources import PairRecord
+from unimo_paddle.data.visual_words import VisualWords
+from unimo_paddle.errors import BadSample, UserError
+from unimo_paddle.tasks.pretraining_fields import image_targets, object_targets
+from unimo_paddle.tasks.pretraining_settings import ObjectiveWeights, PretrainingDataConfig
+
+logger = logging.getLogger(__name__)
+
+VISUAL_WORDS_NAME = "visual_words.npz"
+OBJECT_NAMES_NAME = "object_names.json"
+NUM_FIT_IMAGES = 500  # images whose patches define the visual words
+
+
+class RegionTargets:
+    """Hides regions and says what is predicted of them; knows the vocabularies of that."""
+
+    def __init__(
+        self,
+        config: PretrainingDataConfig,
+        assets_dir: Path,
+        *,
+        weights: ObjectiveWeights,
+        uses_regions: bool,
+    ) -> None:
+        self.config = config
+        self.weights = weights
+        self.uses_regions = uses_regions
+        self.visual_words: VisualWords | None = None
+        self.object_names: ObjectNames | None = None
+        if (assets_dir / VISUAL_WORDS_NAME).is_file():
+            self.visual_words = VisualWords.load(assets_dir / VISUAL_WORDS_NAME)
+        if (assets_dir / OBJECT_NAMES_NAME).is_file():
+            self.object_names = ObjectNames.load(assets_dir / OBJECT_NAMES_NAME)
+
+    # ---- vocabularies
+
+    def prepare(
+        self, pairs: Sequence[PairRecord], encode: Callable[[Path], Sample], seed: int
+    ) -> None:
+        """Find the visual words and the names of objects that are needed and absent."""
+        if self.visual_words is None and self._needs_visual_words:
+            self.visual_words = self._fit_visual_words(pairs, encode, seed)
+        if self.object_names is None and self.weights.object_names:
+            self.object_names = ObjectNames.count(
+                (record.objects for record in pairs), self.config.num_object_names
+            )
+            if not self.object_names:
+                raise UserError(
+                    f"task.weights.object_names is {self.weights.object_names:g} but no pair has "
+                    "labelled objects; give some the key 'objects' (docs/data.md), or set it to 0"
+                )
+
+    @property
+    def _needs_visual_words(self) -> bool:
+        return self.config.image.kind == "patches" and bool(self.weights.region_classification)
+
+    def _fit_visual_words(
+        self, pairs: Sequence[PairRecord], encode: Callable[[Path], Sample], seed: int
+    ) -> VisualWords:
+        rng = np.random.default_rng((seed, zlib.crc32(b"visual words")))
+        rows = []
+        for index in rng.permutation(len(pairs))[:NUM_FIT_IMAGES]:
+            try:
+                rows.append(encode(pairs[index].image)["region_features"][1:])
+            except BadSample:
+                continue  # the loader will count and name it
+        if not rows:
+            raise UserError("no image of the pairs can be read; check the files")
+        return VisualWords.fit(np.concatenate(rows), self.config.num_visual_words, seed)
+
+    def save(self, folder: Path) -> None:
+        """Write the vocabularies that are not there yet."""
+        for name, vocabulary in (
+            (VISUAL_WORDS_NAME, self.visual_words),
+            (OBJECT_NAMES_NAME, self.object_names),
+        ):
+            if vocabulary is not None and not (folder / name).is_file():
+                vocabulary.save(folder / name)
+
+    @property
+    def num_classes(self) -> int:
+        """Classes of region classification."""
+        is_patches = self.config.image.kind == "patches"
+        return self.config.num_visual_words if is_patches else self.config.num_region_classes
+
+    @property
+    def num_object_names(self) -> int:
+        """Names of objects; 0 before they are counted and where nothing is learnt of them."""
+        return len(self.object_names or ())
+
+    # ---- fields and samples
+
+    def fields(self) -> tuple[Field, ...]:
+        """What is predicted of the regions of any image."""
+        if not self.uses_regions:
+            return ()
+        has_distributions = self.config.image.kind == "regions"
+        return image_targets(self.num_classes if has_distributions else 0)
+
+    def object_fields(self) -> tuple[Field, ...]:
+        """What is named in an image of a pair."""
+        return object_targets(self.num_object_names) if self.weights.object_names else ()
+
+    def hide(self, image: Sample, record: PairRecord | Path, rng: np.random.Generator) -> Sample:
+        """Draw which regions of an encoded image are hidden, and give what they were."""
+        shown = np.ones(len(image["region_features"]), np.float32)
+        targets = self._hide(image, record, rng) if self.uses_regions else {}
+        if "named_objects" in image:
+            shown -= targets.get("hidden_regions", 0.0)
+            targets["name_weights"] = image["named_objects"].any(axis=1) * shown[1:]
+        return targets
+
+    def _hide(self, image: Sample, record: PairRecord | Path, rng: np.random.Generator) -> Sample:
+        masking = self.config.region_masking
+        if self.config.image.kind == "patches":
+            hidden = mask_blocks(self.config.image.grid_size, rng, masking)
+        else:
+            hidden = mask_regions(image["region_boxes"], rng, masking)
+        positions = np.flatnonzero(hidden)
+        return {
+            "hidden_regions": hidden.astype(np.float32),
+            "region_positions": positions,
+            "region_labels": self._labels(image["region_features"], record, positions),
+            "region_weights": np.ones(len(positions), np.float32),
+        }
+
+    def _labels(
+        self, features: np.ndarray, record: PairRecord | Path, positions: np.ndarray
+    ) -> np.ndarray:
+        """Visual words [P], or the detector's distributions [P, C], of the rows at positions."""
+        if self.config.image.kind == "patches":
+            if self.visual_words is None:
+                return np.zeros(len(positions), np.int64)
+            return self.visual_words.assign(features[positions])
+        if not self.weights.region_classification:
+            return np.zeros((len(positions), self.num_classes), np.float32)
+        probabilities = record.regions.class_probabilities
+        if probabilities is None or probabilities.shape[1:] != (self.num_classes,):
+            what = "no class_probabilities"
+            if probabilities is not None:
+                what = f"class_probabilities of shape {list(probabilities.shape)}"
+            raise BadSample(
+                str(record.image),
+                f"the regions have {what}, expected [n, {self.num_classes}]; mend them, or set "
+                "task.data.num_region_classes, or task.weights.region_classification to 0",
+            )
+        return probabilities[positions - 1]  # row 0, the whole image, is never hidden
+
+    def name_objects(self, record: PairRecord, view: View, size: tuple[int, int]) -> Sample:
+        """What labels name in each cell of a view; ``size`` is the image's height and width."""
+        if not self.weights.object_names:
+            return {}
+        centres, reach = view.cells(self.config.image.grid_size, size)
+        return {"named_objects": self.object_names.at(centres, reach, record.objects)}
