@@ -216,6 +216,25 @@ def test_a_writer_follows_the_order_of_the_original(tmp_path: Path) -> None:
     assert found == [by_seed(len(TEXTS), epoch, 0).tolist() for epoch in (0, 1)]
 
 
+def test_training_hides_a_share_of_the_tokens_and_measuring_none(tmp_path: Path) -> None:
+    data = TextDataConfig(tokenizer=TOKENIZER, max_text_length=32, masked_share=0.3)
+    task = ClassificationConfig(data=data, pooling="mask").build(MODEL, tmp_path / "assets")
+    task.vocabulary.prepare(lambda: TEXTS)
+    record = task.parse({"text_a": "a red dog", "text_b": "it is so"})
+    whole = task.encode(record)["input_ids"]
+    assert (whole == task.tokenizer.mask_id).sum() == 1  # the one that the pooling reads
+    rng = np.random.default_rng(0)
+    hidden = np.array([task.encode(record, rng)["input_ids"] for _ in range(400)])
+    is_mark = np.isin(whole, [task.tokenizer.cls_id, task.tokenizer.sep_id, task.tokenizer.mask_id])
+    assert (hidden[:, is_mark] == whole[is_mark]).all()
+    words = hidden[:, ~is_mark]
+    is_masked = words == task.tokenizer.mask_id
+    assert (words[~is_masked] == np.broadcast_to(whole[~is_mark], words.shape)[~is_masked]).all()
+    deviation = np.sqrt(0.3 * 0.7 / is_masked.size)
+    assert abs(is_masked.mean() - 0.3) < 5 * deviation
+    assert (is_masked.any(axis=0)).all()
+
+
 @pytest.mark.parametrize("pooling", ["first", "mean", "mask"])
 def test_a_text_is_classified_alike_alone_and_beside_longer_ones(tmp_path: Path, pooling) -> None:
     config = ClassificationConfig(
@@ -243,6 +262,7 @@ def test_a_text_is_classified_alike_alone_and_beside_longer_ones(tmp_path: Path,
         (lambda: TextDataConfig(bad_record_limit=2.0), "task.data.bad_record_limit is 2.0"),
         (lambda: TextDataConfig(splits={"train": "x"}), "task.data.splits names 'train'"),
         (lambda: TextDataConfig(max_text_length=2), "task.data.max_text_length is 2"),
+        (lambda: TextDataConfig(masked_share=1.0), "task.data.masked_share is 1.0"),
         (lambda: ClassificationConfig(labels=("a",)), "task.labels is"),
         (lambda: ClassificationConfig(labels=("a", "a")), "at least two different names"),
         (lambda: ClassificationConfig(head_dropout=1.0), "task.head_dropout is 1.0"),

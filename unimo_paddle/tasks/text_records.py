@@ -38,11 +38,16 @@ class TextDataConfig(FineTuningDataConfig):
 
     columns: tuple[str, ...] = ()  # of tables without a header line, such as [label, _, text_a]
     max_text_length: int = 128  # tokens, [CLS] and [SEP] included; longer texts are cut
+    masked_share: float = 0.0  # share of tokens that training shows as [MASK], drawn anew each time
 
     def __post_init__(self) -> None:
         super().__post_init__()
         if self.max_text_length < 4:  # three marks and a [MASK]
             raise UserError(f"task.data.max_text_length is {self.max_text_length}; give at least 4")
+        if not 0.0 <= self.masked_share < 1.0:
+            raise UserError(
+                f"task.data.masked_share is {self.masked_share}; give a share from 0 to below 1"
+            )
 
 
 class TextTask(FineTuningTask):
@@ -95,6 +100,8 @@ class TextTask(FineTuningTask):
     def encode(self, record: TextRecord, rng: np.random.Generator | None = None) -> Sample:
         """``[CLS] a [SEP]`` or ``[CLS] a [SEP] b [SEP]``, for some poolings with a last [MASK]."""
         ids = [self.tokenizer.encode(text) for text in self.texts(record)]
+        if rng is not None and self.data.masked_share:
+            ids = [self._masked(text, rng) for text in ids]
         mark = mark_text if len(ids) == 1 else mark_pair
         return mark(
             *ids,
@@ -102,6 +109,11 @@ class TextTask(FineTuningTask):
             first_position=self.model.first_position,
             last=last_ids(self.pooling, self.model),
         )
+
+    def _masked(self, ids: Sequence[int], rng: np.random.Generator) -> list[int]:
+        """The ids with some of them hidden, so that a text never looks the same twice."""
+        is_hidden = rng.random(len(ids)) < self.data.masked_share
+        return np.where(is_hidden, self.tokenizer.mask_id, ids).tolist()
 
     def is_labelled(self, record: TextRecord) -> bool:
         """Whether the row has a label."""
