@@ -11,6 +11,7 @@ from paddle.nn import functional as F
 from unimo_paddle.data.images import ImageConfig, encode_image
 from unimo_paddle.models import ModelConfig, UnifiedTransformer
 from unimo_paddle.models.stem import SMALLEST_CONTRAST, PatchStem, patch_side
+from unimo_paddle.models.unimo import RegionEmbedding
 
 GRID, SIDE, WIDTH = 3, 4, 16
 FEATURES = 3 * SIDE**2
@@ -106,16 +107,30 @@ def test_every_weight_of_the_stem_gets_a_gradient() -> None:
 
 
 def test_the_whole_image_stays_a_linear_layer() -> None:
+    embedding, features, boxes = embed_random_image()
+    found = embedding(embedding.project(features), boxes).numpy()
+    whole = embedding.feature_norm(embedding.feature(features[:, :1]))
+    place = embedding.location_norm(embedding.location(boxes[:, :1]))
+    assert found.shape == (1, 1 + GRID**2, WIDTH)
+    np.testing.assert_allclose(found[:, :1], embedding.norm(whole + place).numpy(), atol=1e-6)
+
+
+def test_loud_convolutions_do_not_drown_the_place_of_a_patch() -> None:
+    embedding, features, boxes = embed_random_image()
+    embedding.stem.output.weight.set_value(1000 * embedding.stem.output.weight)
+    elsewhere = paddle.to_tensor(boxes.numpy()[:, ::-1].copy())
+    projected = embedding.project(features)
+    change = embedding(projected, boxes) - embedding(projected, elsewhere)
+    assert change[:, 1].square().mean() > 0.1  # of rows whose squares have a mean of 1
+
+
+def embed_random_image() -> tuple[RegionEmbedding, paddle.Tensor, paddle.Tensor]:
     with paddle.utils.unique_name.guard():
         model = UnifiedTransformer(ModelConfig(**SIZES, patch_grid=GRID))
     model.eval()
-    embedding = model.region_embedding
     features, boxes = encode_image(random_image(), IMAGES)
-    batch = paddle.to_tensor(features[None]), paddle.to_tensor(boxes[None])
-    found = embedding(*batch).numpy()
-    first = embedding.norm(embedding.feature(batch[0][:, :1]) + embedding.location(batch[1][:, :1]))
-    assert found.shape == (1, 1 + GRID**2, WIDTH)
-    np.testing.assert_allclose(found[:, :1], first.numpy(), atol=1e-6)
+    tensors = paddle.to_tensor(features[None]), paddle.to_tensor(boxes[None])
+    return model.region_embedding, *tensors
 
 
 def test_a_picture_moved_by_a_patch_is_read_alike_a_patch_further() -> None:

@@ -36,6 +36,7 @@ class Encoding:
     regions: paddle.Tensor | None  # [B, R, D]
     tags: paddle.Tensor | None  # [B, G, D]
     text: paddle.Tensor | None  # [B, T, D]
+    projected: paddle.Tensor | None = None  # [B, R, D]: regions before their boxes join
     layers: list[paddle.Tensor] = field(default_factory=list)  # embedding, then every layer
     attentions: list[paddle.Tensor] | None = None  # every layer's [B, H, L, L], when asked for
 
@@ -86,42 +87,44 @@ class TextEmbedding(nn.Layer):
 class RegionEmbedding(nn.Layer):
     """Sum of the projected feature and the projected box, normalised; no position.
 
-    With a ``patch_grid`` convolutions read all rows but the first, the whole image.
+    With a ``patch_grid`` convolutions read all rows but the first, the whole image, and both
+    parts are normalised before they are added, as in LXMERT (arXiv 1908.07490, section 2.1): what
+    convolutions tell of a patch would drown its place.
     """
 
     def __init__(self, config: ModelConfig) -> None:
         super().__init__()
-        scale = config.initializer_range
+        size, scale, epsilon = config.hidden_size, config.initializer_range, config.layer_norm_eps
         self.num_frequencies = config.location_frequencies
-        self.feature = linear("image_emb", config.region_feature_size, config.hidden_size, scale)
+        self.feature = linear("image_emb", config.region_feature_size, size, scale)
         self.stem = None
         if config.patch_grid:
-            self.stem = PatchStem(
-                config.patch_grid, config.region_feature_size, config.hidden_size, scale
-            )
-        self.location = linear("image_loc", config.location_size, config.hidden_size, scale)
-        self.norm = layer_norm(
-            "v_pre_encoder_layer_norm", config.hidden_size, config.layer_norm_eps
-        )
+            self.stem = PatchStem(config.patch_grid, config.region_feature_size, size, scale)
+            self.feature_norm = layer_norm("patch_stem_layer_norm", size, epsilon)
+            self.location_norm = layer_norm("image_loc_layer_norm", size, epsilon)
+        self.location = linear("image_loc", config.location_size, size, scale)
+        self.norm = layer_norm("v_pre_encoder_layer_norm", size, epsilon)
         self.dropout = nn.Dropout(config.hidden_dropout)
 
-    def forward(
-        self,
-        features: paddle.Tensor,
-        boxes: paddle.Tensor,
-        perturbation: paddle.Tensor | None = None,
+    def project(
+        self, features: paddle.Tensor, perturbation: paddle.Tensor | None = None
     ) -> paddle.Tensor:
-        """Return [B, R, D] from features [B, R, F] and boxes [B, R, 5]."""
+        """Return [B, R, D] from features [B, R, F], without the boxes."""
         if perturbation is not None:
             features = features + perturbation
-        if self.num_frequencies:
-            boxes = paddle.concat([boxes, fourier_features(boxes, self.num_frequencies)], axis=-1)
-        return self.dropout(self.norm(self._project(features) + self.location(boxes)))
-
-    def _project(self, features: paddle.Tensor) -> paddle.Tensor:
         if self.stem is None:
             return self.feature(features)
-        return paddle.concat([self.feature(features[:, :1]), self.stem(features[:, 1:])], axis=1)
+        whole, patches = self.feature(features[:, :1]), self.stem(features[:, 1:])
+        return self.feature_norm(paddle.concat([whole, patches], axis=1))
+
+    def forward(self, projected: paddle.Tensor, boxes: paddle.Tensor) -> paddle.Tensor:
+        """Return [B, R, D] from projected features [B, R, D] and boxes [B, R, 5]."""
+        if self.num_frequencies:
+            boxes = paddle.concat([boxes, fourier_features(boxes, self.num_frequencies)], axis=-1)
+        location = self.location(boxes)
+        if self.stem is not None:
+            location = self.location_norm(location)
+        return self.dropout(self.norm(projected + location))
 
 
 def fourier_features(boxes: paddle.Tensor, num_frequencies: int) -> paddle.Tensor:
@@ -208,11 +211,11 @@ class UnifiedTransformer(nn.Layer):
             collect_attention: keep every layer's attention probabilities.
         """
         embeddings, masks = {}, {}
+        projected = None
         if region_features is not None:
             assert self.region_embedding is not None, "this model was built without images"
-            embeddings["regions"] = self.region_embedding(
-                region_features, region_boxes, region_perturbation
-            )
+            projected = self.region_embedding.project(region_features, region_perturbation)
+            embeddings["regions"] = self.region_embedding(projected, region_boxes)
             masks["regions"] = region_mask
         if tag_ids is not None:
             embeddings["tags"] = self.text_embedding(tag_ids, tag_positions)
@@ -237,6 +240,7 @@ class UnifiedTransformer(nn.Layer):
         return Encoding(
             hidden=layers[-1],
             **_split(layers[-1], embeddings),
+            projected=projected,
             layers=layers,
             attentions=[x.transpose([1, 0, 2, 3]) for x in attentions]
             if collect_attention

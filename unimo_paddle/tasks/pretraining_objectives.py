@@ -189,10 +189,9 @@ class PretrainingObjectives:
                 )
             )
         if f"{prefix}named_objects" in batch:
-            num_regions = paddle.shape(original)[1]
             rows.names.append(
                 (
-                    encoding.layers[0][:, 1:num_regions].flatten(0, 1),
+                    encoding.projected[:, 1:].flatten(0, 1),
                     batch[f"{prefix}named_objects"].flatten(0, 1),
                     batch[f"{prefix}name_weights"].flatten(),
                 )

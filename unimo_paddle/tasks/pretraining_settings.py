@@ -64,4 +64,4 @@ class ObjectiveWeights:
     seq2seq_language: float = 1.0  # fragments generated from left to right
     region_regression: float = 1.0  # features of hidden regions or pixels of hidden patches
     region_classification: float = 1.0  # classes or visual words of hidden regions
-    object_names: float = 0.0  # names of labelled objects, read from the patches' embedding
+    object_names: float = 0.0  # names of labelled objects, read from each patch
