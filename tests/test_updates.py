@@ -32,6 +32,7 @@ BATCH_SIZE = 16  # 11 pairs, 2 texts and 2 images by the default mixture
 PLACE = (3, 0, 0)
 NO_DROPOUT = {"model.hidden_dropout": 0.0, "model.attention_dropout": 0.0}
 CHUNK_SIZE = "task.contrastive_chunk_size"
+STATEMENTS = "task.data.statements"  # files of the built-in scenes
 
 pytestmark = pytest.mark.usefixtures("static_graph")
 
@@ -40,11 +41,13 @@ MakeTask = Callable[[Changes], Task]
 
 
 @pytest.fixture(scope="module")
-def load_config(write_run_file, tmp_path_factory: pytest.TempPathFactory):
+def load_config(write_run_file, scenes_dir: Path, tmp_path_factory: pytest.TempPathFactory):
     """The settings of a tiny run: {dotted key: value} -> RunConfig."""
 
     def load(changes: Changes) -> RunConfig:
         folder = tmp_path_factory.mktemp("run")
+        files = [str(scenes_dir / name) for name in changes.get(STATEMENTS, ())]
+        changes = {**changes, STATEMENTS: files}
         path = write_run_file(folder / "run.yaml", {"train.batch_size": BATCH_SIZE} | changes)
         return replace(settings.load(RunConfig, path), output_dir=str(folder / "run"))
 
@@ -117,6 +120,10 @@ CASES: dict[str, tuple[int, Changes]] = {
     "some pairs jointly": (3, {"task.masked_pair_share": 0.3}),
     "no pair jointly": (10, {"task.masked_pair_share": 0.0}),
     "names of objects": (4, {"task.weights.object_names": 1.0, "task.masked_pair_share": 0.7}),
+    "statements": (
+        2,
+        {STATEMENTS: ["questions_train.jsonl"], "task.mixture.statements": 3.0},
+    ),
     "language only": (5, {f"task.weights.region_{x}": 0 for x in ("regression", "classification")}),
     "regions only": (5, {f"task.weights.{x}_language": 0 for x in ("masked", "seq2seq")}),
 }

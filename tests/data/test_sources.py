@@ -9,7 +9,7 @@ import os
 import numpy as np
 import pytest
 
-from unimo_paddle.data.sources import read_images, read_pairs, read_texts
+from unimo_paddle.data.sources import read_images, read_pairs, read_statements, read_texts
 from unimo_paddle.errors import UserError
 
 GOOD = {"image": "images/a.png", "captions": ["a dog .", "the dog runs ."]}
@@ -271,3 +271,39 @@ def test_the_real_photographs_are_all_usable(shared_dir):
     source = read_pairs(shared_dir / "data" / "flickr8k" / "train.jsonl")
     assert (len(source), source.rejected) == (6091, ())
     assert {len(record.captions) for record in source} == {5}
+
+
+# ---- statements
+
+
+def test_statements_of_an_image_become_one_record(folder):
+    questions = write(
+        folder,
+        {"image": "images/a.png", "question": "what is it?", "answer": "a dog"},
+        {"image": "images/b.png", "question": "how many?", "answers": ["two", "2", "two"]},
+        {"image": "images/a.png", "question": "where?", "answer": "left", "kind": "place"},
+    )
+    sentences = folder / "sentences.jsonl"
+    line = {"image": "images/a.png", "hypothesis": "it sleeps", "label": "neutral"}
+    sentences.write_text(json.dumps(line) + "\n", "utf-8")
+    first, second = read_statements([questions, sentences])
+    assert (first.image.name, second.image.name) == ("a.png", "b.png")
+    assert first.captions == ("what is it? a dog", "where? left", "it sleeps neutral")
+    assert second.captions == ("how many? two",)
+    assert first.group != second.group
+    assert read_statements([]) == []
+
+
+@pytest.mark.parametrize(
+    ("line", "message"),
+    [
+        ({"image": "images/a.png", "question": "where?"}, "'answer' is missing"),
+        ({"image": "images/a.png", "answer": "left"}, "'question' is missing"),
+        ({"image": "images/a.png", "question": "a", "answers": []}, "'answers' is empty"),
+        ({"image": "images/a.png", "hypothesis": "a"}, "'label' is missing"),
+        ({"image": "images/none.png", "question": "a", "answer": "b"}, "does not exist"),
+    ],
+)
+def test_a_statement_that_cannot_be_used_is_named(folder, line, message):
+    with pytest.raises(UserError, match=message):
+        read_statements([write(folder, line)])

@@ -195,6 +195,46 @@ def test_names_need_labelled_objects_and_patches(make_trainer, scenes_dir, tmp_p
         make_trainer("regions", changes={**changes, "task.data.image.kind": "regions"})
 
 
+# ---- statements
+
+
+def test_statements_are_read_beside_their_images_in_any_order(
+    make_trainer, scenes_dir: Path
+) -> None:
+    path = scenes_dir / "questions_train.jsonl"
+    trainer = make_trainer(
+        changes={
+            **PATCHES,
+            "task.data.statements": [str(path)],
+            "task.mixture.statements": 2.0,
+            "task.weights.object_names": 1.0,
+            "train.batch_size": 18,
+        }
+    )
+    assert {"texts", "images", "pairs", "statements"} == {
+        stream.name for stream in trainer.task.training_streams(18)
+    }
+    said: dict[str, set[str]] = {}
+    for line in map(json.loads, path.read_text("utf-8").splitlines()):
+        said.setdefault(line["image"], set()).add(f"{line['question']} {line['answer']}")
+    encoder = trainer.task.encoder
+    (record, *_) = encoder.read_statements()
+    assert set(record.captions) == said[f"images/{record.image.name}"]
+    assert record.objects == encoder.read_pairs()[0].objects
+    rng = np.random.default_rng(0)
+    texts = {tuple(encoder._encode_statements(record, rng)["statements_hidden_text_labels"])
+             for _ in range(10)}  # fmt: skip
+    assert len(texts) > 1
+    batch = trainer.loader.batch(0)
+    assert len(batch["statements_named_objects"]) == 4
+    assert np.isfinite(trainer.runner.run(program_of(trainer), batch)["loss"]).all()
+
+
+def test_statements_with_a_share_need_a_file(make_trainer) -> None:
+    with pytest.raises(UserError, match=r"task\.data\.statements names no file; give one"):
+        make_trainer(changes={"task.mixture.statements": 1.0, "train.batch_size": 16})
+
+
 # ---- regions of a detector
 
 

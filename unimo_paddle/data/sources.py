@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import base64
 import binascii
+import functools
+from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -88,6 +90,30 @@ def read_pairs(path: Path | str, *, bad_record_limit: float = 0.01) -> Source[Pa
     return gather(path, read_lines(path), parse, bad_record_limit=bad_record_limit)
 
 
+def read_statements(
+    paths: Iterable[Path | str], *, bad_record_limit: float = 0.01
+) -> list[PairRecord]:
+    """Read what is asked and said of images; each image becomes one record, with all of it.
+
+    A line is ``{"image": path, "question": text, "answer": text}`` (or ``answers``, of which the
+    commonest counts) or ``{"image": path, "hypothesis": text, "label": text}``, as the tasks on
+    questions and on entailment read them. A statement is the text with the answer or label after
+    it.
+
+    Args:
+        bad_record_limit: share of a file's lines that may be rejected (at least 10 may).
+    """
+    statements: dict[Path, list[str]] = {}
+    for path in map(Path, paths):
+        parse = functools.partial(_parse_statement, folder=Folder(path.parent))
+        for image, text in gather(path, read_lines(path), parse, bad_record_limit=bad_record_limit):
+            statements.setdefault(image, []).append(text)
+    return [
+        PairRecord(image, tuple(texts), group=group)
+        for group, (image, texts) in enumerate(statements.items())
+    ]
+
+
 def read_texts(
     paths: Path | str | Iterable[Path | str],
     *,
@@ -134,6 +160,18 @@ def read_images(folder: Path | str) -> Source[Path]:
     if not names:
         raise UserError(f"image folder {folder} holds no {', '.join(IMAGE_SUFFIXES)} file")
     return gather(folder, ((name, name) for name in names), inside.find, bad_record_limit=0.01)
+
+
+def _parse_statement(line: str, folder: Folder) -> tuple[Path, str]:
+    record = parse_object(line)
+    image = folder.find(text_of(record, "image"))
+    if "hypothesis" in record:
+        return image, f"{text_of(record, 'hypothesis')} {text_of(record, 'label')}"
+    question = text_of(record, "question")
+    if "answers" not in record:
+        return image, f"{question} {text_of(record, 'answer')}"
+    answers = texts_of(record, "answers", required=True)
+    return image, f"{question} {Counter(answers).most_common(1)[0][0]}"
 
 
 def _parse_text(line: str) -> str:

@@ -57,7 +57,7 @@ class PretrainingConfig(TaskConfig):
     contrastive_chunk_size: int = 0  # pairs encoded at once, to bound memory; 0 = a whole batch
 
     def __post_init__(self) -> None:
-        for name in ("texts", "images", "pairs"):
+        for name in vars(self.mixture):
             if not 0 <= getattr(self.mixture, name) < float("inf"):
                 raise UserError(
                     f"task.mixture.{name} is {getattr(self.mixture, name)}; give a share of at "
@@ -215,7 +215,7 @@ class PretrainingTask(Task):
         """Samples of each stream; streams that no objective needs get none."""
         shares = dict(vars(self.config.mixture))
         if not self.config.uses_language:
-            shares["texts"] = 0.0
+            shares["texts"] = shares["statements"] = 0.0
         if not self.config.uses_regions:
             shares["images"] = 0.0
         total = sum(shares.values())

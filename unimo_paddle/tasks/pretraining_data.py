@@ -20,7 +20,13 @@ from unimo_paddle.data.images import choose_view, encode_regions, encode_view
 from unimo_paddle.data.loader import Stream
 from unimo_paddle.data.masking import fragment, mask_spans
 from unimo_paddle.data.scenes import ensure_scenes
-from unimo_paddle.data.sources import PairRecord, read_images, read_pairs, read_texts
+from unimo_paddle.data.sources import (
+    PairRecord,
+    read_images,
+    read_pairs,
+    read_statements,
+    read_texts,
+)
 from unimo_paddle.data.text import Tokenizer, split_at_words
 from unimo_paddle.errors import BadSample, UserError
 from unimo_paddle.models import ModelConfig
@@ -81,7 +87,8 @@ class PretrainingEncoder:
     def _corpus(self) -> list[str]:
         """What a vocabulary is trained on."""
         captions = [caption for record in self.read_pairs() for caption in record.captions]
-        return [*captions, *self.read_texts()]
+        said = [text for record in self.read_statements() for text in record.captions]
+        return [*captions, *self.read_texts(), *said]
 
     def save_assets(self, folder: Path) -> None:
         """Write the vocabularies of texts and of regions."""
@@ -105,6 +112,12 @@ class PretrainingEncoder:
         if self.config.source == "scenes":
             return read_texts([Path(self.config.scenes_dir) / "texts.txt"])
         return read_texts([Path(path) for path in self.config.texts]) if self.config.texts else []
+
+    def read_statements(self) -> Sequence[PairRecord]:
+        """What is asked and said of images; may be empty. Objects are those of the pairs."""
+        records = read_statements(self.config.statements)
+        objects = {record.image: record.objects for record in self.read_pairs() if record.objects}
+        return [replace(record, objects=objects.get(record.image, ())) for record in records]
 
     def read_split(self, split: str) -> Sequence[PairRecord]:
         """The pairs of a split to evaluate on."""
@@ -132,10 +145,12 @@ class PretrainingEncoder:
     # ---- streams
 
     def training_streams(self, sizes: Mapping[str, int]) -> tuple[Stream, ...]:
-        """A stream for each entry of ``sizes`` (pairs, texts, images)."""
+        """A stream for each entry of ``sizes``, which are named as in the mixture."""
         streams = [self._pair_stream(self.read_pairs(), sizes["pairs"], is_training=True)]
         if "texts" in sizes:
             streams.append(self._text_stream(sizes["texts"]))
+        if "statements" in sizes:
+            streams.append(self._statement_stream(sizes["statements"]))
         if "images" in sizes:
             images, fields = self._read_images(), self.masked_fields("images")
             streams.append(
@@ -185,6 +200,16 @@ class PretrainingEncoder:
         fields = self.masked_fields("texts")
         return Stream("texts", pieces, self._encode_single_text, fields, batch_size, lengths)
 
+    def _statement_stream(self, batch_size: int) -> Stream:
+        records = self.read_statements()
+        if not records:
+            raise UserError(
+                "task.mixture.statements has a share but task.data.statements names no file; give "
+                "one or set task.mixture.statements to 0"
+            )
+        fields = self.masked_fields("statements")
+        return Stream("statements", records, self._encode_statements, fields, batch_size)
+
     def image_stream(self, records: Sequence[PairRecord]) -> Stream:
         """The images of the records alone, for ``embed_images``."""
         return Stream(
@@ -201,14 +226,15 @@ class PretrainingEncoder:
         return image_inputs(self.model.region_feature_size)
 
     def masked_fields(self, stream: str) -> tuple[Field, ...]:
-        """What the objectives on hidden words and regions read of pairs, texts or images."""
+        """What the objectives on hidden words and regions read of a stream."""
         if stream == "texts":
             return prefixed("texts_", text_targets())
         image = (*self._inputs(), *self.targets.fields())
         if stream == "images":
             return prefixed("images_", image)
         words = text_targets() if self.uses_language else ()
-        return (*image, *self.targets.object_fields(), *words)
+        fields = (*image, *self.targets.object_fields(), *words)
+        return prefixed("statements_", fields) if stream == "statements" else fields
 
     # ---- encoding
 
@@ -280,6 +306,14 @@ class PretrainingEncoder:
         sample["group"] = np.int64(record.group)
         sample["caption_group"] = np.array([zlib.crc32(text.encode()) for text in texts], np.int64)
         return sample
+
+    def _encode_statements(self, record: PairRecord, rng: np.random.Generator) -> Sample:
+        """An image with all that is said of it as one text, in any order."""
+        said = [record.captions[i] for i in rng.permutation(len(record.captions))]
+        sample = self.encode_image(record, rng, said)
+        sample |= self.targets.hide(sample, record, rng)
+        sample |= self._hide_words(self.tokenizer.encode(" ".join(said)), rng)
+        return prefix_sample("statements_", sample)
 
     def _encode_single_text(self, ids: Sequence[int], rng: np.random.Generator) -> Sample:
         return prefix_sample("texts_", self._hide_words(ids, rng))

@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from unimo_paddle.tasks.pretraining import PretrainingConfig
 
 
-PREFIXES = ("", "texts_", "images_")  # of the fields of pairs, texts and images
+PREFIXES = ("", "texts_", "images_", "statements_")  # of the fields of the streams
 # Of these fields the totals of a batch are sums.
 WORD_WEIGHTS = ("hidden_text_weights", "hidden_text_seq2seq")
 REGION_WEIGHTS = "region_weights"
@@ -192,7 +192,7 @@ class PretrainingObjectives:
             rows.names.append(
                 (
                     encoding.projected[:, 1:].flatten(0, 1),
-                    batch[f"{prefix}named_objects"].flatten(0, 1),
+                    batch[f"{prefix}named_objects"].flatten(0, 1).astype("float32"),
                     batch[f"{prefix}name_weights"].flatten(),
                 )
             )
@@ -240,7 +240,7 @@ class PretrainingObjectives:
         logits = network.object_names_head(rows)
         return {
             "object_names": losses.binary_cross_entropy(
-                logits, named.astype(logits.dtype), weights, total=totals[NAME_TOTAL]
+                logits, named, weights, total=totals[NAME_TOTAL]
             )
         }
 

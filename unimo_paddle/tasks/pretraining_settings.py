@@ -20,6 +20,7 @@ class PretrainingDataConfig:
     scenes: SceneConfig = field(default_factory=SceneConfig)  # what the built-in data holds
     pairs: str | None = None  # JSON lines of images with captions to train on (files)
     texts: tuple[str, ...] = ()  # plain text files, a paragraph or sentence a line (files)
+    statements: tuple[str, ...] = ()  # JSON lines of questions or hypotheses about images
     images: str | None = None  # folder of images without captions; none uses those of the pairs
     splits: dict[str, str] = field(
         default_factory=dict
@@ -53,6 +54,7 @@ class Mixture:
     texts: float = 1.0  # sentences without images
     images: float = 1.0  # images without sentences
     pairs: float = 5.0  # images with captions
+    statements: float = 0.0  # images with all that is asked and said of them
 
 
 @dataclass(frozen=True)
