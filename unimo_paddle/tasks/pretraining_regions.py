@@ -16,6 +16,7 @@ from unimo_paddle.data.fields import Field, Sample
 from unimo_paddle.data.images import View
 from unimo_paddle.data.masking import mask_blocks, mask_regions
 from unimo_paddle.data.objects import ObjectNames
+from unimo_paddle.data.publish import publish
 from unimo_paddle.data.sources import PairRecord
 from unimo_paddle.data.visual_words import VisualWords
 from unimo_paddle.errors import BadSample, UserError
@@ -92,8 +93,8 @@ class RegionTargets:
             (VISUAL_WORDS_NAME, self.visual_words),
             (OBJECT_NAMES_NAME, self.object_names),
         ):
-            if vocabulary is not None and not (folder / name).is_file():
-                vocabulary.save(folder / name)
+            if vocabulary is not None:
+                publish(folder / name, vocabulary.save)
 
     @property
     def num_classes(self) -> int:

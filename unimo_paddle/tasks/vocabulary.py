@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
+from unimo_paddle.data.publish import publish
 from unimo_paddle.data.text import Tokenizer, TokenizerConfig, build_tokenizer
 from unimo_paddle.errors import UserError
 from unimo_paddle.models import ModelConfig
@@ -34,8 +35,8 @@ class Vocabulary:
     def save(self, assets_dir: Path) -> None:
         """Write it into the assets, unless it is there."""
         assets_dir.mkdir(parents=True, exist_ok=True)
-        if self.tokenizer is not None and not (assets_dir / VOCABULARY_DIR).is_dir():
-            self.tokenizer.save(assets_dir / VOCABULARY_DIR)
+        if self.tokenizer is not None:
+            publish(assets_dir / VOCABULARY_DIR, self.tokenizer.save)
 
     def _set(self, tokenizer: Tokenizer) -> None:
         if tokenizer.vocab_size != self.model.vocab_size:

@@ -22,6 +22,7 @@ from paddle.nn import functional as F
 from unimo_paddle import losses
 from unimo_paddle.data.fields import Field, Sample
 from unimo_paddle.data.loader import Stream
+from unimo_paddle.data.publish import publish
 from unimo_paddle.data.records import (
     Fault,
     Folder,
@@ -179,9 +180,9 @@ class VqaTask(ImageTask):
     def save_assets(self, folder: Path) -> None:
         """Write the vocabulary and the list of answers."""
         super().save_assets(folder)
-        path = folder / ANSWERS_NAME
-        if self._answers is not None and not path.is_file():
-            path.write_text("".join(f"{answer}\n" for answer in self._answers), "utf-8")
+        if self._answers is not None:
+            text = "".join(f"{answer}\n" for answer in self._answers)
+            publish(folder / ANSWERS_NAME, lambda path: path.write_text(text, "utf-8"))
 
     # ---- host half
 
