@@ -176,7 +176,7 @@ def test_updates_lower_the_loss(make_task, adversarial: AdversarialConfig) -> No
     task = make_task(adversarial=adversarial, head_dropout=0.0)
     # So few that a tiny model has learnt them by heart after some updates.
     (stream,) = task.training_streams(12)
-    stream = replace(stream, records=stream.records[:12], lengths=None)
+    stream = replace(stream, records=stream.records[:12])
     optimizer = build_optimizer(OptimizerConfig(learning_rate=3e-3, schedule="constant"), 40)
     update = build_update(task, 12, stream.fields, optimizer, seed=0, num_passes=1)
     runner = Runner()

@@ -157,8 +157,13 @@ def test_question_without_an_answer_of_the_list_is_left_out_of_training(
     task = task_of_lines([*records, {"answer": "no"}], num_answers=2)
     (stream,) = task.training_streams(2)
     assert [record.answers[0] for record in stream.records] == ["yes", "yes", "no", "no"]
-    assert len(stream.lengths) == 4
     assert "1 of 5 training questions are left out" in caplog.text
+
+
+def test_questions_of_one_kind_are_not_batched_together(make_task) -> None:
+    """Sorted by length they would be: a batch would teach places, the next colours."""
+    (stream,) = make_task().training_streams(4)
+    assert stream.lengths is None
 
 
 def test_question_without_an_answer_of_the_list_stays_in_evaluation(make_task) -> None:

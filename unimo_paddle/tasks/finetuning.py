@@ -129,7 +129,11 @@ class FineTuningTask(Task):
         return by_seed(count, epoch, 0)
 
     def length(self, record: Any) -> int | None:
-        """A number that grows with the record's length, to batch like with like; None: do not."""
+        """A number that grows with the record's length, to batch like with like; None: do not.
+
+        Where texts of one length are of one kind, as questions are, a batch of them teaches one
+        thing and the next another: such records are better left as they come.
+        """
         return None
 
     # ---- assets

@@ -204,10 +204,6 @@ class VisualEntailmentTask(ImageTask):
         """Whether the record has a label."""
         return record.label is not None
 
-    def length(self, record: EntailmentRecord) -> int:
-        """Characters or ids of the sentence: images differ little."""
-        return len(record.hypothesis)
-
     def predictions(self, split: str, serve: Callable[..., Arrays]) -> list[Prediction]:
         """As every task's, with the ``id`` of a record that has one."""
         return with_ids(super().predictions(split, serve), self.read_split(split))

@@ -241,10 +241,6 @@ class VqaTask(ImageTask):
         """Whether the record has answers."""
         return bool(record.answers)
 
-    def length(self, record: QuestionRecord) -> int:
-        """Characters of the question: images differ little."""
-        return len(record.question)
-
     def training_streams(self, batch_size: int) -> tuple[Stream, ...]:
         """As every task's, without the questions that no answer of the list is right for."""
         (stream,) = super().training_streams(batch_size)
@@ -262,8 +258,7 @@ class VqaTask(ImageTask):
             missing,
             len(stream.records),
         )
-        lengths = None if stream.lengths is None else stream.lengths[known]
-        return (replace(stream, records=[stream.records[n] for n in known], lengths=lengths),)
+        return (replace(stream, records=[stream.records[n] for n in known]),)
 
     def _is_answerable(self, record: QuestionRecord) -> bool:
         return any(normalise_answer(answer) in self.answers for answer in record.answers)
