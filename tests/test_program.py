@@ -36,6 +36,8 @@ MODEL = ModelConfig(
     attention_dropout=0.0,
 )
 
+EVERYTHING = ObjectiveWeights(object_names=1.0)
+
 
 @pytest.fixture(scope="module")
 def config(tmp_path_factory: pytest.TempPathFactory) -> PretrainingConfig:
@@ -48,7 +50,7 @@ def config(tmp_path_factory: pytest.TempPathFactory) -> PretrainingConfig:
         max_text_length=64,
         num_visual_words=16,
     )
-    return PretrainingConfig(data=data, projection_size=16)
+    return PretrainingConfig(data=data, weights=EVERYTHING, projection_size=16)
 
 
 def make_task(config: PretrainingConfig, folder: Path) -> PretrainingTask:
@@ -77,14 +79,14 @@ class TestPretraining:
         assert np.mean(losses[-5:]) < 0.95 * np.mean(losses[:5])
 
     def test_the_loss_is_the_weighted_sum_of_its_terms(self, config, tmp_path) -> None:
-        weights = ObjectiveWeights(0.5, 2.0, 3.0, 0.25, 1.5)
+        weights = ObjectiveWeights(0.5, 2.0, 3.0, 0.25, 1.5, 0.75)
         output = train(make_task(replace(config, weights=weights), tmp_path), num_updates=1)[0]
         total = sum(weight * float(output[name]) for name, weight in vars(weights).items())
         assert float(output["loss"]) == pytest.approx(total, rel=1e-5)
 
     @pytest.mark.parametrize("name", list(vars(ObjectiveWeights())))
     def test_a_weight_of_zero_removes_an_objective(self, config, tmp_path, name) -> None:
-        weights = replace(ObjectiveWeights(), **{name: 0.0})
+        weights = replace(EVERYTHING, **{name: 0.0})
         output = train(make_task(replace(config, weights=weights), tmp_path), num_updates=1)[0]
         assert name not in output
         assert np.isfinite(output["loss"]).all()

@@ -16,7 +16,7 @@ from unimo_paddle.models import LanguageHead, ModelConfig, UnifiedTransformer
 
 SIZES = {
     **{"V": 30, "D": 16, "P": 12, "I": 64, "F": 6, "L": 5, "R": 3, "U": 4, "K": 2},
-    **{"n D": 160, "classes": 7, "size": 8},
+    **{"n D": 160, "classes": 7, "names": 9, "size": 8},
 }
 NUM_LAYERS = 2
 

@@ -201,6 +201,7 @@ HEADS = {
     "LanguageHead": lambda config: models.LanguageHead(replace(config, tie_word_embeddings=False)),
     "MatchHead": models.MatchHead,
     "ProjectionHead": lambda config: models.ProjectionHead(config, "image_projection", 4),
+    "ObjectNamesHead": lambda config: models.ObjectNamesHead(config, 5),
     "RegionClassificationHead": lambda config: models.RegionClassificationHead(config, 5),
     "RegionRegressionHead": models.RegionRegressionHead,
     "Temperature": lambda config: models.Temperature(),

@@ -98,6 +98,7 @@ REGRESSION_HEAD = Group(
 REGION_CLASS_HEAD = Group(
     "region classification", _linear("region_class_fc", "D", "classes"), (IMAGES.name,)
 )
+OBJECT_NAMES_HEAD = Group("object names", _linear("object_names_fc", "D", "names"), (IMAGES.name,))
 CONTRASTIVE_HEAD = Group(
     "contrastive projections",
     {
@@ -110,7 +111,7 @@ CONTRASTIVE_HEAD = Group(
 GROUPS = (
     *(EMBEDDINGS, IMAGES, DIALOGUE, TYPES, TEXT_POOLER, IMAGE_POOLER),
     *(LANGUAGE_HEAD, UNTIED_WORDS, MATCH_HEAD, ENTAILMENT_HEAD),
-    *(REGRESSION_HEAD, REGION_CLASS_HEAD, CONTRASTIVE_HEAD),
+    *(REGRESSION_HEAD, REGION_CLASS_HEAD, OBJECT_NAMES_HEAD, CONTRASTIVE_HEAD),
 )
 _ATTENTION = "multi_head_att"
 LAYER_SHAPES: Mapping[str, tuple[Size, ...]] = {

@@ -81,7 +81,7 @@ class PretrainingEncoder:
         if self.config.source == "scenes":
             ensure_scenes(Path(self.config.scenes_dir), self.config.scenes)
         self.vocabulary.prepare(self._corpus)
-        self.targets.prepare(self.read_pairs(), self.encode_image, seed)
+        self.targets.prepare(self.read_pairs(), self._pairs_path, self.encode_image, seed)
         self.save_assets(self.assets_dir)
 
     def _corpus(self) -> list[str]:

@@ -54,28 +54,38 @@ class RegionTargets:
     # ---- vocabularies
 
     def prepare(
-        self, pairs: Sequence[PairRecord], encode: Callable[[Path], Sample], seed: int
+        self, pairs: Sequence[PairRecord], path: Path, encode: Callable[[Path], Sample], seed: int
     ) -> None:
-        """Find the visual words and the names of objects that are needed and absent."""
+        """Find the visual words and the names of objects that are needed and absent.
+
+        Args:
+            path: the file of the pairs.
+            encode: from an image file to its rows.
+        """
         if self.visual_words is None and self._needs_visual_words:
-            self.visual_words = self._fit_visual_words(pairs, encode, seed)
+            rows = self._rows_to_fit(pairs, encode, seed)
+            if not rows:
+                raise UserError(f"no image of {path} can be read; check the files")
+            number = self.config.num_visual_words
+            self.visual_words = VisualWords.fit(np.concatenate(rows), number, seed)
         if self.object_names is None and self.weights.object_names:
             self.object_names = ObjectNames.count(
                 (record.objects for record in pairs), self.config.num_object_names
             )
             if not self.object_names:
                 raise UserError(
-                    f"task.weights.object_names is {self.weights.object_names:g} but no pair has "
-                    "labelled objects; give some the key 'objects' (docs/data.md), or set it to 0"
+                    f"task.weights.object_names is {self.weights.object_names:g} but no pair of "
+                    f"{path} has labelled objects; give some the key 'objects' (docs/data.md), "
+                    "or set it to 0"
                 )
 
     @property
     def _needs_visual_words(self) -> bool:
         return self.config.image.kind == "patches" and bool(self.weights.region_classification)
 
-    def _fit_visual_words(
+    def _rows_to_fit(
         self, pairs: Sequence[PairRecord], encode: Callable[[Path], Sample], seed: int
-    ) -> VisualWords:
+    ) -> list[np.ndarray]:
         rng = np.random.default_rng((seed, zlib.crc32(b"visual words")))
         rows = []
         for index in rng.permutation(len(pairs))[:NUM_FIT_IMAGES]:
@@ -83,9 +93,7 @@ class RegionTargets:
                 rows.append(encode(pairs[index].image)["region_features"][1:])
             except BadSample:
                 continue  # the loader will count and name it
-        if not rows:
-            raise UserError("no image of the pairs can be read; check the files")
-        return VisualWords.fit(np.concatenate(rows), self.config.num_visual_words, seed)
+        return rows
 
     def save(self, folder: Path) -> None:
         """Write the vocabularies that are not there yet."""
