@@ -1,7 +1,7 @@
 """Labelled objects of images: which names stand where, and the list of all names.
 
-A detector learns from such labels before UNIMO sees its regions ("UNIMO", arXiv 2012.15409,
-section 3.1). Here the model's own patches learn from them.
+A detector learns from such labels before UNIMO sees its regions ("UNIMO", arXiv 2012.15409).
+Here the model's own patches learn from them.
 """
 
 from __future__ import annotations

@@ -81,7 +81,7 @@ class PretrainingEncoder:
         if self.config.source == "scenes":
             ensure_scenes(Path(self.config.scenes_dir), self.config.scenes)
         self.vocabulary.prepare(self._corpus)
-        self.targets.prepare(self.read_pairs(), self._pairs_path, self.encode_image, seed)
+        self.targets.prepare(self.read_pairs, self._pairs_path, self.encode_image, seed)
         self.save_assets(self.assets_dir)
 
     def _corpus(self) -> list[str]:
@@ -116,6 +116,8 @@ class PretrainingEncoder:
     def read_statements(self) -> Sequence[PairRecord]:
         """What is asked and said of images; may be empty. Objects are those of the pairs."""
         records = read_statements(self.config.statements)
+        if not records:
+            return records
         objects = {record.image: record.objects for record in self.read_pairs() if record.objects}
         return [replace(record, objects=objects.get(record.image, ())) for record in records]
 

@@ -54,23 +54,28 @@ class RegionTargets:
     # ---- vocabularies
 
     def prepare(
-        self, pairs: Sequence[PairRecord], path: Path, encode: Callable[[Path], Sample], seed: int
+        self,
+        read_pairs: Callable[[], Sequence[PairRecord]],
+        path: Path,
+        encode: Callable[[Path], Sample],
+        seed: int,
     ) -> None:
         """Find the visual words and the names of objects that are needed and absent.
 
         Args:
+            read_pairs: called only where something is absent.
             path: the file of the pairs.
             encode: from an image file to its rows.
         """
         if self.visual_words is None and self._needs_visual_words:
-            rows = self._rows_to_fit(pairs, encode, seed)
+            rows = self._rows_to_fit(read_pairs(), encode, seed)
             if not rows:
                 raise UserError(f"no image of {path} can be read; check the files")
             number = self.config.num_visual_words
             self.visual_words = VisualWords.fit(np.concatenate(rows), number, seed)
         if self.object_names is None and self.weights.object_names:
             self.object_names = ObjectNames.count(
-                (record.objects for record in pairs), self.config.num_object_names
+                (record.objects for record in read_pairs()), self.config.num_object_names
             )
             if not self.object_names:
                 raise UserError(
