@@ -36,7 +36,8 @@ def main() -> None:
         "--item",
         action="append",
         metavar="KEY=VALUE",
-        help="a part of the one item to predict for, such as text_a=... or image=...; may repeat",
+        help="a part of the one item to predict for, such as text_a=... or image=...; a value that "
+        "is a JSON list or object is read as one; may repeat",
     )
     arguments = parser.parse_args()
     if arguments.items or arguments.item:
@@ -81,12 +82,23 @@ def read_items(path: Path) -> list[dict[str, Any]]:
     return items
 
 
-def parse_item(parts: list[str]) -> dict[str, str]:
+def parse_item(parts: list[str]) -> dict[str, Any]:
     """One item from KEY=VALUE parts."""
     for part in parts:
         if "=" not in part:
             raise UserError(f"--item {part!r} has no '='; write KEY=VALUE, such as text_a=...")
-    return dict(part.split("=", 1) for part in parts)
+    pairs = (part.split("=", 1) for part in parts)
+    return {key: parse_value(value) for key, value in pairs}
+
+
+def parse_value(value: str) -> Any:
+    """The list or object that a text is in JSON, or else the text."""
+    if not value.startswith(("[", "{")):
+        return value
+    try:
+        return json.loads(value)
+    except ValueError:
+        return value  # such as "[MASK] is a city"
 
 
 if __name__ == "__main__":

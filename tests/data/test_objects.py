@@ -1,12 +1,19 @@
-"""Labelled objects: what is named at a point, and which names are learnt."""
+"""Labelled objects: their rows, what is named at a point, and which names are learnt."""
 
 from __future__ import annotations
 
 import numpy as np
 import pytest
 
-from unimo_paddle.data.objects import LabelledObject, ObjectNames
-from unimo_paddle.errors import UserError
+from unimo_paddle.data.images import ImageConfig, View
+from unimo_paddle.data.objects import (
+    LabelledObject,
+    ObjectNames,
+    encode_objects,
+    parse_objects,
+)
+from unimo_paddle.data.records import Fault
+from unimo_paddle.errors import BadSample, UserError
 
 GROUND = LabelledObject((0, 0, 1, 1), ("sand",))
 BALL = LabelledObject((0.1, 0.1, 0.6, 0.6), ("ball", "red"))
@@ -48,6 +55,13 @@ def test_names_that_are_not_learnt_are_left_out_but_still_cover() -> None:
     assert named_at((0.5, 0.5), objects=(BALL, stone)) == [{"red"}]
 
 
+def test_names_of_an_object_are_its_own_whatever_lies_in_front() -> None:
+    bare = LabelledObject((0, 0, 1, 1))
+    marks = NAMES.of([CUP, GROUND, bare, LabelledObject((0, 0, 1, 1), ("stone", "ball"))])
+    expected = [[0, 1, 1, 0], [0, 0, 0, 1], [0, 0, 0, 0], [1, 0, 0, 0]]
+    assert marks.tolist() == expected
+
+
 def test_the_commonest_names_are_kept() -> None:
     images = [(GROUND, BALL), (GROUND, CUP), (GROUND,)]
     assert ObjectNames.count(images, 10).names == ("sand", "red", "ball", "cup")
@@ -72,3 +86,91 @@ def test_a_damaged_list_of_names_is_refused(tmp_path, text: str, message: str) -
         ObjectNames.load(path)
     with pytest.raises(UserError, match="cannot be read"):
         ObjectNames.load(tmp_path / "none.json")
+
+
+# ---- rows of objects
+
+OBJECTS = ImageConfig(kind="objects", patch_size=4, max_regions=3, mean=(0, 0, 0), std=(1, 1, 1))
+
+
+def painted(*boxes: tuple[int, int, int, int]) -> tuple[np.ndarray, list[LabelledObject]]:
+    """An image of 40 x 20 pixels with boxes x1 y1 x2 y2 in greys 50, 100, ..., and the boxes."""
+    image = np.zeros((20, 40, 3), np.uint8)
+    for number, (x1, y1, x2, y2) in enumerate(boxes, start=1):
+        image[y1:y2, x1:x2] = 50 * number
+    return image, [LabelledObject((x1 / 40, y1 / 20, x2 / 40, y2 / 20)) for x1, y1, x2, y2 in boxes]
+
+
+def greys(features: np.ndarray) -> list[list[int]]:
+    """The greys in each row."""
+    return [np.unique(np.rint(255 * row)).astype(int).tolist() for row in features]
+
+
+def test_a_row_holds_the_pixels_of_its_box_and_row_0_their_mean() -> None:
+    image, objects = painted((0, 0, 10, 20), (10, 5, 30, 15))
+    features, boxes, shown = encode_objects(image, View(0, 0, 40, 20), objects, OBJECTS, where="x")
+    assert features.shape == (3, 48)
+    assert greys(features) == [[75], [50], [100]]
+    np.testing.assert_allclose(
+        boxes, [[0, 0, 1, 1, 1], [0, 0, 0.25, 1, 0.25], [0.25, 0.25, 0.75, 0.75, 0.25]]
+    )
+    assert shown == objects
+
+
+def test_a_view_shows_the_objects_whose_centre_it_holds_cut_at_its_edges() -> None:
+    image, objects = painted((0, 0, 18, 10), (16, 10, 36, 20), (4, 12, 10, 18))
+    view = View(10, 0, 20, 20)
+    features, boxes, shown = encode_objects(image, view, objects, OBJECTS, where="x")
+    assert shown == [objects[1]]
+    assert greys(features[1:]) == [[100]]
+    np.testing.assert_allclose(boxes[1], [0.3, 0.5, 1, 1, 0.35], atol=1e-6)
+
+
+def test_a_mirrored_view_mirrors_pixels_and_boxes() -> None:
+    image, objects = painted((4, 0, 12, 20))
+    image[:, 4:8] = 7  # the left half
+    plain, boxes, _ = encode_objects(image, View(0, 0, 40, 20), objects, OBJECTS, where="x")
+    mirrored, places, _ = encode_objects(
+        image, View(0, 0, 40, 20, is_flipped=True), objects, OBJECTS, where="x"
+    )
+    np.testing.assert_allclose(boxes[1], [0.1, 0, 0.3, 1, 0.2], atol=1e-6)
+    np.testing.assert_allclose(places[1], [0.7, 0, 0.9, 1, 0.2], atol=1e-6)
+    rows = plain[1].reshape(4, 4, 3), mirrored[1].reshape(4, 4, 3)
+    np.testing.assert_allclose(rows[0][:, ::-1], rows[1], atol=1e-6)
+    assert rows[0][0, 0, 0] < rows[0][0, 3, 0]
+
+
+def test_a_view_without_an_object_gives_way_to_the_whole_image() -> None:
+    image, objects = painted((0, 0, 10, 10))
+    whole = encode_objects(image, View(0, 0, 40, 20), objects, OBJECTS, where="x")
+    found = encode_objects(image, View(20, 10, 20, 10), objects, OBJECTS, where="x")
+    np.testing.assert_array_equal(found[0], whole[0])
+    np.testing.assert_array_equal(found[1], whole[1])
+
+
+def test_boxes_of_less_than_a_pixel_still_have_a_row() -> None:
+    image, _ = painted()
+    image[19, 39] = 200
+    corner = LabelledObject((0.999, 0.999, 1.0, 1.0))
+    features, _, _ = encode_objects(image, View(0, 0, 40, 20), [corner], OBJECTS, where="x")
+    assert greys(features) == [[200], [200]]
+
+
+def test_no_more_rows_are_made_than_are_wanted() -> None:
+    image, objects = painted(*((4 * i, 0, 4 * i + 4, 4) for i in range(5)))
+    features, boxes, shown = encode_objects(image, View(0, 0, 40, 20), objects, OBJECTS, where="x")
+    assert len(features) == len(boxes) == 4
+    assert shown == objects[:3]
+
+
+def test_an_image_without_objects_is_told() -> None:
+    image, _ = painted()
+    with pytest.raises(BadSample, match=r"7\.png: the record has no labelled objects; give"):
+        encode_objects(image, View(0, 0, 40, 20), [], OBJECTS, where="7.png")
+
+
+def test_objects_of_a_record_may_have_no_names() -> None:
+    assert parse_objects(None) == ()
+    assert parse_objects([{"box": [0, 0, 1, 0.5]}]) == (LabelledObject((0, 0, 1, 0.5)),)
+    with pytest.raises(Fault, match=r"'objects\[0\]' must be an object with a box"):
+        parse_objects([{"names": ["dog"]}])

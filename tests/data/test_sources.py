@@ -111,7 +111,7 @@ FAULTS = {
     "objects as text": (GOOD | {"objects": "dog"}, "'objects' must be a list"),
     "an object without a box": (
         GOOD | {"objects": [{"names": ["dog"]}]},
-        r"'objects\[0\]' must be an object with box and names",
+        r"'objects\[0\]' must be an object with a box",
     ),
     "a box of three numbers": (
         GOOD | {"objects": [{"box": [0, 0, 1], "names": ["dog"]}]},
@@ -125,9 +125,9 @@ FAULTS = {
         GOOD | {"objects": [{"box": [0, 0, float("nan"), 1], "names": ["dog"]}]},
         "shares of width and height",
     ),
-    "an object without names": (
-        GOOD | {"objects": [{"box": [0, 0, 1, 1], "names": []}]},
-        "'names' is empty",
+    "an object whose name is empty": (
+        GOOD | {"objects": [{"box": [0, 0, 1, 1], "names": ["dog", ""]}]},
+        r"'names\[1\]' is empty",
     ),
     "regions as a list": (GOOD | {"regions": [1]}, "'regions' must be an object"),
     "regions without boxes": (GOOD | {"regions": {"features": [[1]]}}, "lacks boxes, height, wid"),

@@ -95,6 +95,18 @@ def gelu(x: np.ndarray) -> np.ndarray:
     return F.gelu(paddle.to_tensor(x)).numpy()
 
 
+@pytest.mark.parametrize("num_rows", [1, 2, 7])
+def test_a_grid_of_one_reads_each_row_alone(num_rows: int) -> None:
+    with paddle.utils.unique_name.guard():
+        stem = PatchStem(1, FEATURES, WIDTH, 0.1)
+    rows = np.random.default_rng(0).standard_normal((3, num_rows, FEATURES), dtype=np.float32)
+    found = stem(paddle.to_tensor(rows)).numpy()
+    assert found.shape == (3, num_rows, WIDTH)
+    for image, number in np.ndindex(3, num_rows):
+        alone = stem(paddle.to_tensor(rows[image, number][None, None])).numpy()
+        np.testing.assert_allclose(found[image, number], alone[0, 0], atol=1e-5)
+
+
 def test_every_weight_of_the_stem_gets_a_gradient() -> None:
     stem = make_stem()
     features, _ = encode_image(random_image(), IMAGES)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -110,7 +111,8 @@ def fine_tuned(
 
     def arguments(items: dict[str, list]) -> list[str]:
         first = items[PREDICT][0]
-        return [part for key, value in first.items() for part in ("--item", f"{key}={value}")]
+        values = {key: x if isinstance(x, str) else json.dumps(x) for key, x in first.items()}
+        return [part for key, value in values.items() for part in ("--item", f"{key}={value}")]
 
     return Case(
         settings=settings,
@@ -163,9 +165,14 @@ def table_task(
     return make
 
 
-def scenes_task(**settings: Any) -> Callable[[Path], dict[str, Any]]:
+OBJECTS = {"image": {"kind": "objects", "patch_size": 8}}
+
+
+def scenes_task(
+    data: dict[str, Any] | None = None, **settings: Any
+) -> Callable[[Path], dict[str, Any]]:
     """Settings of a task on the built-in scenes."""
-    return lambda folder: copy.deepcopy({"data": {"source": "scenes"}} | settings)
+    return lambda folder: copy.deepcopy({"data": {"source": "scenes", **(data or {})}} | settings)
 
 
 def texts_of(record: Any) -> dict[str, str]:
@@ -245,9 +252,14 @@ CASES = {
     ),
     "visual_entailment": fine_tuned(
         "visual_entailment",
-        scenes_task(pooling="mask"),
+        scenes_task(OBJECTS, pooling="mask"),
         output="probabilities",
-        item=lambda record: {"image": str(record.image), "hypothesis": record.hypothesis},
+        item=lambda record: {
+            "image": str(record.image.pixels),
+            "objects": [{"box": list(x.box), "names": list(x.names)} for x in record.image.objects],
+            "hypothesis": record.hypothesis,
+        },
+        model={"patch_grid": 1},
         metrics=("accuracy", "matthews_low", "loss/loss"),
         printed=["label", "probabilities", "entailment"],
     ),

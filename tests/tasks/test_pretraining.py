@@ -174,7 +174,42 @@ def name_loss(trainer: Trainer) -> float:
     return float(values["object_names"])
 
 
-def test_names_need_labelled_objects_and_patches(make_trainer, scenes_dir, tmp_path) -> None:
+OBJECTS = {
+    "model.patch_grid": 1,
+    "task.data.image.kind": "objects",
+    "task.weights.object_names": 1.0,
+}
+
+
+def test_each_object_is_a_row_with_its_own_names(make_trainer, scenes_dir: Path) -> None:
+    """Checked against the labels; objects of which a crop shows no centre are left out."""
+    trainer = make_trainer(changes={**OBJECTS, "task.data.image.crop_scale": 1.0})
+    encoder, batch = trainer.task.encoder, trainer.loader.batch(0)
+    names = encoder.targets.object_names.names
+    lines = (scenes_dir / "train.jsonl").read_text("utf-8").splitlines()
+    labels = [json.loads(line)["objects"] for line in lines]
+    for group, mask, named, weights, hidden in zip(
+        *(batch[name] for name in ("group", "region_mask", "named_objects", "name_weights")),
+        batch["hidden_regions"],
+        strict=True,
+    ):
+        number = int(mask.sum()) - 1
+        found = [sorted(names[i] for i in np.flatnonzero(row)) for row in named[:number]]
+        assert found == [sorted(item["names"]) for item in labels[group]]
+        np.testing.assert_array_equal(weights[:number], 1 - hidden[1 : number + 1])
+        assert not weights[number:].any()
+
+
+def test_objectives_on_pixels_learn_from_rows_of_objects(make_trainer) -> None:
+    trainer = make_trainer(changes={**OBJECTS, "optimizer.learning_rate": 5e-3})
+    names = ["loss", "region_regression", "region_classification", "object_names"]
+    before = trainer.runner.run(program_of(trainer), trainer.loader.batch(0), names)
+    trainer.train()
+    after = trainer.runner.run(program_of(trainer), trainer.loader.batch(0), names)
+    assert all(float(after[name]) < float(before[name]) for name in names)
+
+
+def test_names_need_labelled_objects_and_pixels(make_trainer, scenes_dir, tmp_path) -> None:
     lines = (scenes_dir / "test.jsonl").read_text("utf-8").splitlines()
     records = [json.loads(line) for line in lines]
     for record in records:
@@ -191,7 +226,7 @@ def test_names_need_labelled_objects_and_patches(make_trainer, scenes_dir, tmp_p
     }
     with pytest.raises(UserError, match=r"no pair of .*plain.jsonl has labelled objects; give"):
         make_trainer(changes=changes)
-    with pytest.raises(UserError, match="names are read from patches of pairs"):
+    with pytest.raises(UserError, match="names are read from pixels of pairs"):
         make_trainer("regions", changes={**changes, "task.data.image.kind": "regions"})
 
 

@@ -1,7 +1,8 @@
 """Images as the model meets them: rows of features with boxes, from raw pixels or a detector.
 
 Row 0 is always the whole image (the mean of the rows, box 0 0 1 1 1). The rows after it are grid
-cells of the pixels (patches) or a detector's regions; the model does not know which.
+cells of the pixels (patches), the pixels of labelled boxes (objects, in ``data.objects``) or a
+detector's regions; the model does not know which.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ import numpy as np
 
 from unimo_paddle.errors import BadSample, UserError
 
+KINDS = ("patches", "objects", "regions")
 WHOLE_IMAGE_BOX = (0.0, 0.0, 1.0, 1.0, 1.0)
 # Detectors round: a box may end this many pixels outside its image.
 BOX_TOLERANCE = 1.0
@@ -28,21 +30,23 @@ _SIDE_WORDS = re.compile(r"\b(left|right)(most|ward|wards|hand|handed|side)?\b",
 class ImageConfig:
     """How an image becomes rows of features; the default is patches of raw pixels."""
 
-    kind: str = "patches"  # "patches" of raw pixels, or "regions" of a detector
+    kind: str = "patches"  # patches of raw pixels, objects (labelled boxes), regions of a detector
     image_size: int = 160  # side in pixels that every image is resized to (patches)
-    patch_size: int = 16  # side of a grid cell in pixels (patches)
+    patch_size: int = 16  # side in pixels of a grid cell (patches), or of a box resized (objects)
     mean: tuple[float, float, float] = (0.5, 0.5, 0.5)  # of red, green, blue in 0 .. 1
     std: tuple[float, float, float] = (0.25, 0.25, 0.25)  # of red, green, blue in 0 .. 1
     crop_scale: float = 0.6  # smallest share of the area that a training crop keeps; 1 = no crop
     crop_ratio: float = 4 / 3  # largest stretch of a training crop in either direction
     flip: bool = True  # mirror half of the training images, unless a caption names a side
     max_pixels: int = 10**8  # larger images are refused from their header
-    max_regions: int = 100  # regions kept, most confident first, row 0 not counted (regions)
+    max_regions: int = 100  # rows kept beside row 0, first ones first (regions, objects)
     feature_size: int = 2048  # numbers in a region's feature (regions)
 
     def __post_init__(self) -> None:
-        if self.kind not in ("patches", "regions"):
-            raise UserError(f"image.kind {self.kind!r} is unknown; choose patches or regions")
+        if self.kind not in KINDS:
+            raise UserError(
+                f"image.kind {self.kind!r} is unknown; choose one of {', '.join(KINDS)}"
+            )
         for name in ("image_size", "patch_size", "max_pixels", "max_regions", "feature_size"):
             if getattr(self, name) < 1:
                 raise UserError(f"image.{name} {getattr(self, name)} must be at least 1")
@@ -75,7 +79,7 @@ class ImageConfig:
     @property
     def region_feature_size(self) -> int:
         """Numbers in a row's feature."""
-        return 3 * self.patch_size**2 if self.kind == "patches" else self.feature_size
+        return self.feature_size if self.kind == "regions" else 3 * self.patch_size**2
 
 
 @dataclass(frozen=True)
@@ -129,6 +133,29 @@ class View:
         corner = np.array([self.left / width, self.top / height])
         return corner + (np.stack([columns, rows], axis=1) + 0.5) * size, 0.5 * size
 
+    def locate(
+        self, boxes: np.ndarray, image_size: tuple[int, int]
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Where boxes of the image lie in the view, cut at its edges.
+
+        Args:
+            boxes: [N, 4], x1 y1 x2 y2 in shares of the image's width and height.
+            image_size: height and width in pixels of the image that the view is a part of.
+
+        Returns:
+            Boxes [N, 4] in shares of the view's width and height, and [N] whether the view shows
+            the centre of a box.
+        """
+        height, width = image_size
+        corners = boxes * (width, height, width, height) - (self.left, self.top) * 2
+        corners /= (self.width, self.height) * 2
+        if self.is_flipped:
+            corners = np.stack(
+                [1 - corners[:, 2], corners[:, 1], 1 - corners[:, 0], corners[:, 3]], axis=1
+            )
+        centres = 0.5 * (corners[:, :2] + corners[:, 2:])
+        return corners.clip(0.0, 1.0), ((centres >= 0) & (centres <= 1)).all(axis=1)
+
 
 def encode_image(
     image: np.ndarray,
@@ -175,9 +202,13 @@ def encode_view(
     image: np.ndarray, view: View, config: ImageConfig
 ) -> tuple[np.ndarray, np.ndarray]:
     """Rows of a view of a raw image, as ``encode_image`` returns them."""
+    return patchify(resize(pixels_of(image, view), config.image_size), config)
+
+
+def pixels_of(image: np.ndarray, view: View) -> np.ndarray:
+    """The part of an image that is shown, mirrored where it is to be."""
     part = image[view.top : view.top + view.height, view.left : view.left + view.width]
-    part = _resize(part, config.image_size)
-    return patchify(part[:, ::-1] if view.is_flipped else part, config)
+    return part[:, ::-1] if view.is_flipped else part
 
 
 def mentions_side(captions: Sequence[str]) -> bool:
@@ -185,7 +216,8 @@ def mentions_side(captions: Sequence[str]) -> bool:
     return any(_SIDE_WORDS.search(caption) for caption in captions)
 
 
-def _resize(image: np.ndarray, size: int) -> np.ndarray:
+def resize(image: np.ndarray, size: int) -> np.ndarray:
+    """Bring pixels [H, W, 3] to [size, size, 3]."""
     if image.shape[:2] == (size, size):
         return image
     shrinks = image.shape[0] > size or image.shape[1] > size
@@ -206,12 +238,17 @@ def patchify(image: np.ndarray, config: ImageConfig) -> tuple[np.ndarray, np.nda
     side, size = config.grid_size, config.patch_size
     assert image.shape == (config.image_size, config.image_size, 3), image.shape
     cells = image.reshape(side, size, side, size, 3).transpose(0, 2, 1, 3, 4)
+    return normalise_rows(cells.reshape(side * side, -1), config), _grid_boxes(side)
+
+
+def normalise_rows(pixels: np.ndarray, config: ImageConfig) -> np.ndarray:
+    """Features [1 + N, p*p*3] of rows of pixels [N, p*p*3] uint8, with their mean in front."""
     scale, offset = _normalisation(config)
-    features = np.empty((1 + side * side, size * size * 3), np.float32)
-    np.multiply(cells.reshape(side * side, -1), scale, out=features[1:])
+    features = np.empty((1 + len(pixels), pixels.shape[1]), np.float32)
+    np.multiply(pixels, scale, out=features[1:])
     features[1:] += offset
     features[1:].mean(axis=0, out=features[0])
-    return features, _grid_boxes(side)
+    return features
 
 
 def unpatchify(features: np.ndarray, config: ImageConfig) -> np.ndarray:

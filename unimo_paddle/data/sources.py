@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 
 from unimo_paddle.data.images import Regions
-from unimo_paddle.data.objects import LabelledObject
+from unimo_paddle.data.objects import LabelledObject, parse_objects
 from unimo_paddle.data.records import (
     MAX_TEXT_BYTES,
     Fault,
@@ -62,10 +62,10 @@ def read_pairs(path: Path | str, *, bad_record_limit: float = 0.01) -> Source[Pa
 
     A line is ``{"image": path, "captions": [text, ...]}`` with optional ``tags`` (list of text),
     ``objects`` (list of ``{"box": [x1, y1, x2, y2], "names": [text, ...]}``, the box as shares of
-    width and height, those behind first), ``graph`` (object) and ``regions`` (``features`` and
-    ``class_probabilities`` as nested lists or base64 of little-endian float32, ``boxes`` in
-    pixels, ``width``, ``height``). Image paths are relative to the file's folder and stay inside
-    it. Other keys are left alone.
+    width and height, names where there are any, those behind first), ``graph`` (object) and
+    ``regions`` (``features`` and ``class_probabilities`` as nested lists or base64 of
+    little-endian float32, ``boxes`` in pixels, ``width``, ``height``). Image paths are relative to
+    the file's folder and stay inside it. Other keys are left alone.
 
     Args:
         bad_record_limit: share of the lines that may be rejected (at least 10 may).
@@ -82,7 +82,7 @@ def read_pairs(path: Path | str, *, bad_record_limit: float = 0.01) -> Source[Pa
             captions=texts_of(record, "captions", required=True),
             regions=parse_regions(record["regions"]) if record.get("regions") else None,
             tags=texts_of(record, "tags") or None,
-            objects=_parse_objects(record.get("objects") or []),
+            objects=parse_objects(record.get("objects")),
             graph=_parse_graph(record.get("graph")),
             group=groups.setdefault(image, len(groups)),
         )
@@ -97,20 +97,25 @@ def read_statements(
 
     A line is ``{"image": path, "question": text, "answer": text}`` (or ``answers``, of which the
     commonest counts) or ``{"image": path, "hypothesis": text, "label": text}``, as the tasks on
-    questions and on entailment read them. A statement is the text with the answer or label after
-    it.
+    questions and on entailment read them, with optional ``objects``. A statement is the text with
+    the answer or label after it.
 
     Args:
         bad_record_limit: share of a file's lines that may be rejected (at least 10 may).
     """
-    statements: dict[Path, list[str]] = {}
+    found: dict[Path, list[_Statement]] = {}
     for path in map(Path, paths):
         parse = functools.partial(_parse_statement, folder=Folder(path.parent))
-        for image, text in gather(path, read_lines(path), parse, bad_record_limit=bad_record_limit):
-            statements.setdefault(image, []).append(text)
+        for item in gather(path, read_lines(path), parse, bad_record_limit=bad_record_limit):
+            found.setdefault(item.image, []).append(item)
     return [
-        PairRecord(image, tuple(texts), group=group)
-        for group, (image, texts) in enumerate(statements.items())
+        PairRecord(
+            image,
+            tuple(item.text for item in said),
+            objects=next((item.objects for item in said if item.objects), ()),
+            group=group,
+        )
+        for group, (image, said) in enumerate(found.items())
     ]
 
 
@@ -162,16 +167,26 @@ def read_images(folder: Path | str) -> Source[Path]:
     return gather(folder, ((name, name) for name in names), inside.find, bad_record_limit=0.01)
 
 
-def _parse_statement(line: str, folder: Folder) -> tuple[Path, str]:
+@dataclass(frozen=True)
+class _Statement:
+    """What one line says of an image."""
+
+    image: Path
+    text: str
+    objects: tuple[LabelledObject, ...]
+
+
+def _parse_statement(line: str, folder: Folder) -> _Statement:
     record = parse_object(line)
     image = folder.find(text_of(record, "image"))
     if "hypothesis" in record:
-        return image, f"{text_of(record, 'hypothesis')} {text_of(record, 'label')}"
-    question = text_of(record, "question")
-    if "answers" not in record:
-        return image, f"{question} {text_of(record, 'answer')}"
-    answers = texts_of(record, "answers", required=True)
-    return image, f"{question} {Counter(answers).most_common(1)[0][0]}"
+        text = f"{text_of(record, 'hypothesis')} {text_of(record, 'label')}"
+    elif "answers" in record:
+        answers = texts_of(record, "answers", required=True)
+        text = f"{text_of(record, 'question')} {Counter(answers).most_common(1)[0][0]}"
+    else:
+        text = f"{text_of(record, 'question')} {text_of(record, 'answer')}"
+    return _Statement(image, text, parse_objects(record.get("objects")))
 
 
 def _parse_text(line: str) -> str:
@@ -188,27 +203,6 @@ def _join_paragraphs(lines: Sequence[str]) -> Iterator[str]:
         elif paragraph:
             yield " ".join(paragraph)
             paragraph = []
-
-
-def _parse_objects(objects: Any) -> tuple[LabelledObject, ...]:
-    if not isinstance(objects, list):
-        raise Fault(f"'objects' must be a list, not {str(objects)[:40]!r}")
-    return tuple(_parse_object(item, f"objects[{i}]") for i, item in enumerate(objects))
-
-
-def _parse_object(item: Any, name: str) -> LabelledObject:
-    if not isinstance(item, dict) or {"box", "names"} - item.keys():
-        raise Fault(f"'{name}' must be an object with box and names, not {str(item)[:40]!r}")
-    try:
-        x1, y1, x2, y2 = map(float, item["box"])
-    except (ValueError, TypeError, OverflowError):
-        raise Fault(f"'{name}.box' must be four numbers, not {str(item['box'])[:40]!r}") from None
-    if not (0 <= x1 < x2 <= 1 and 0 <= y1 < y2 <= 1):
-        raise Fault(
-            f"'{name}.box' {item['box']} must be x1 y1 x2 y2 with 0 <= x1 < x2 <= 1 and "
-            "0 <= y1 < y2 <= 1, shares of width and height"
-        )
-    return LabelledObject((x1, y1, x2, y2), texts_of(item, "names", required=True))
 
 
 def _parse_graph(graph: Any) -> dict[str, Any] | None:

@@ -27,7 +27,7 @@ class ModelConfig:
     activation: str = "gelu"  # of the feed-forward layers and the language head
     region_feature_size: int = 2048  # numbers a region: detector feature or pixels of a patch
     location_frequencies: int = 0  # Fourier features of the box centre; 0 is the original
-    patch_grid: int = 0  # cells a side that convolutions read; 0: a linear layer on each row
+    patch_grid: int = 0  # cells a side read by convolutions; 1: each row alone; 0: a linear layer
     type_vocab_size: int = 0  # rows of the token type embedding; 0 means none
     num_roles: int = 0  # rows of the dialogue role embedding; 0 means none
     num_turns: int = 0  # rows of the dialogue turn embedding; 0 means none

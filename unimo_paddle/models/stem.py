@@ -36,7 +36,7 @@ class PatchStem(nn.Layer):
     loud is learnt first and long alone.
 
     Args:
-        grid_size: cells a side of the image.
+        grid_size: cells a side of the image; 1: every row is an image of its own.
         feature_size: numbers of a cell, row by row, colours last.
         hidden_size: width of the result.
         scale: standard deviation of the last layer's weights.
@@ -59,7 +59,10 @@ class PatchStem(nn.Layer):
         self.output = linear("patch_stem_fc", widths[-1], hidden_size, scale)
 
     def forward(self, patches: paddle.Tensor) -> paddle.Tensor:
-        """Return [B, cells, hidden_size] from patches [B, cells, feature_size]."""
+        """Return [B, cells, hidden_size] from patches [B, cells, feature_size].
+
+        A grid of one cell takes any number of rows and reads each alone.
+        """
         grid, side = self.grid_size, self.side
         image = patches.reshape([-1, grid, grid, side, side, NUM_COLOURS])
         image = image.transpose([0, 5, 1, 3, 2, 4])
@@ -67,7 +70,13 @@ class PatchStem(nn.Layer):
         hidden = paddle.concat([image, even_contrast(image)], axis=1)
         for convolution in self.convolutions:
             hidden = F.gelu(convolution(hidden))
-        return self.output(hidden.flatten(2).transpose([0, 2, 1]))
+        cells = self.output(hidden.flatten(2).transpose([0, 2, 1]))
+        return cells if grid > 1 else cells.reshape([-1, _length(patches), cells.shape[-1]])
+
+
+def _length(patches: paddle.Tensor) -> int | paddle.Tensor:
+    """The number of rows of an image: where the graph knows it a number, else a tensor."""
+    return patches.shape[1] if patches.shape[1] >= 0 else paddle.shape(patches)[1]
 
 
 def even_contrast(image: paddle.Tensor) -> paddle.Tensor:

@@ -13,7 +13,14 @@ import numpy as np
 from unimo_paddle.adversarial import IMAGE, Side
 from unimo_paddle.data.fields import Field, Sample
 from unimo_paddle.data.image_files import read_image
-from unimo_paddle.data.images import ImageConfig, Regions, encode_image, encode_regions
+from unimo_paddle.data.images import (
+    ImageConfig,
+    Regions,
+    choose_view,
+    encode_regions,
+    encode_view,
+)
+from unimo_paddle.data.objects import LabelledObject, encode_objects, parse_objects
 from unimo_paddle.data.records import Fault, Folder, gather, parse_object, read_lines, text_of
 from unimo_paddle.data.scenes import SceneConfig, ensure_scenes
 from unimo_paddle.data.sequences import mark_ids, mark_text
@@ -27,7 +34,17 @@ from unimo_paddle.tasks.text_records import text_side
 
 SOURCES = ("files", "original", "scenes")
 
-Image = Path | np.ndarray | Regions  # a file, pixels [H, W, 3] uint8 RGB, or a detector's output
+
+@dataclass(frozen=True)
+class LabelledImage:
+    """A file or pixels [H, W, 3] uint8 RGB, with boxes of the objects in it."""
+
+    pixels: Path | np.ndarray
+    objects: tuple[LabelledObject, ...]
+
+
+# A file, pixels [H, W, 3] uint8 RGB, either with labelled objects, or a detector's output.
+Image = Path | np.ndarray | LabelledImage | Regions
 Text = str | tuple[int, ...]  # or ids with their [CLS] and [SEP], as the original's files hold them
 
 
@@ -112,7 +129,7 @@ class ImageTask(FineTuningTask):
         return self.parse_with(item, _existing_file)
 
     def image_of(self, item: Mapping[str, Any], find: Callable[[str], Path]) -> Image:
-        """The image of a JSON object: its ``regions`` or its file, as is configured.
+        """The image of a JSON object: its ``regions`` or its file, with ``objects`` if these count.
 
         From the predictor ``image`` may also be pixels.
         """
@@ -126,9 +143,14 @@ class ImageTask(FineTuningTask):
             except BadSample as bad:
                 raise Fault(f"'regions': {bad.reason}") from None
             return regions
-        if isinstance(item.get("image"), np.ndarray):
-            return item["image"]
-        return find(text_of(item, "image"))
+        is_array = isinstance(item.get("image"), np.ndarray)
+        pixels = item["image"] if is_array else find(text_of(item, "image"))
+        if self.data.image.kind == "patches":
+            return pixels
+        objects = parse_objects(item.get("objects"))
+        if not objects:
+            raise Fault("'objects' is missing; give them, or use task.data.image.kind patches")
+        return LabelledImage(pixels, objects)
 
     def encode_image(
         self,
@@ -145,11 +167,20 @@ class ImageTask(FineTuningTask):
         if isinstance(image, Regions):
             features, boxes = encode_regions(image, config, where="regions")
         else:
-            pixels = image
-            if isinstance(image, Path):
-                pixels = read_image(image, max_pixels=config.max_pixels, min_side=config.image_size)
+            pixels = image.pixels if isinstance(image, LabelledImage) else image
+            where = str(pixels) if isinstance(pixels, Path) else "the given image"
+            if isinstance(pixels, Path):
+                pixels = read_image(
+                    pixels, max_pixels=config.max_pixels, min_side=config.image_size
+                )
             words = [text for text in texts if isinstance(text, str)]
-            features, boxes = encode_image(pixels, config, rng=rng, captions=words)
+            view = choose_view(pixels, config, rng=rng, captions=words)
+            if isinstance(image, LabelledImage):
+                features, boxes, _ = encode_objects(
+                    pixels, view, image.objects, config, where=where
+                )
+            else:
+                features, boxes = encode_view(pixels, view, config)
         mask = np.ones(len(features), np.float32)
         return {"region_features": features, "region_boxes": boxes, "region_mask": mask}
 

@@ -83,12 +83,12 @@ class PretrainingConfig(TaskConfig):
                 "train.batch_size and train.gradient_accumulation"
             )
         if self.weights.object_names and not (
-            self.masked_pair_share and self.data.image.kind == "patches"
+            self.masked_pair_share and self.data.image.kind != "regions"
         ):
             raise UserError(
                 f"task.weights.object_names is {self.weights.object_names:g}, but names are read "
-                "from patches of pairs that are encoded jointly; set it to 0, or "
-                "task.data.image.kind to patches and task.masked_pair_share above 0"
+                "from pixels of pairs that are encoded jointly; set it to 0, or "
+                "task.data.image.kind to patches or objects and task.masked_pair_share above 0"
             )
         if not 0 < self.min_temperature <= self.temperature <= 1:
             raise UserError(

@@ -19,6 +19,7 @@ from unimo_paddle.data.image_files import read_image
 from unimo_paddle.data.images import choose_view, encode_regions, encode_view
 from unimo_paddle.data.loader import Stream
 from unimo_paddle.data.masking import fragment, mask_spans
+from unimo_paddle.data.objects import encode_objects
 from unimo_paddle.data.scenes import ensure_scenes
 from unimo_paddle.data.sources import (
     PairRecord,
@@ -114,12 +115,8 @@ class PretrainingEncoder:
         return read_texts([Path(path) for path in self.config.texts]) if self.config.texts else []
 
     def read_statements(self) -> Sequence[PairRecord]:
-        """What is asked and said of images; may be empty. Objects are those of the pairs."""
-        records = read_statements(self.config.statements)
-        if not records:
-            return records
-        objects = {record.image: record.objects for record in self.read_pairs() if record.objects}
-        return [replace(record, objects=objects.get(record.image, ())) for record in records]
+        """What is asked and said of images; may be empty."""
+        return read_statements(self.config.statements)
 
     def read_split(self, split: str) -> Sequence[PairRecord]:
         """The pairs of a split to evaluate on."""
@@ -136,7 +133,7 @@ class PretrainingEncoder:
         return read_pairs(Path(self.config.splits[split]))
 
     def _read_images(self) -> Sequence[PairRecord | Path]:
-        if self.config.image.kind == "regions":
+        if self.config.image.kind != "patches":
             return self.read_pairs()
         if self.config.source == "scenes":
             return read_images(Path(self.config.scenes_dir) / "images_only")
@@ -267,22 +264,28 @@ class PretrainingEncoder:
         captions: Sequence[str] = (),
     ) -> Sample:
         """An image alone, from a record, a file or pixels [H, W, 3] uint8 RGB."""
-        config = self.config.image
+        config, is_record = self.config.image, isinstance(image, PairRecord)
+        pixels = image.image if is_record else image
+        where = str(pixels) if isinstance(pixels, str | Path) else "the given image"
         named: Sample = {}
-        if isinstance(image, PairRecord) and config.kind == "regions":
-            if image.regions is None:
-                raise BadSample(str(image.image), "the record has no regions; use kind: patches")
-            features, boxes = encode_regions(image.regions, config, where=str(image.image))
+        if config.kind == "regions":
+            if not is_record or image.regions is None:
+                raise BadSample(where, "the record has no regions; use kind: patches")
+            features, boxes = encode_regions(image.regions, config, where=where)
         else:
-            pixels = image.image if isinstance(image, PairRecord) else image
             if isinstance(pixels, str | Path):
                 pixels = read_image(
                     Path(pixels), max_pixels=config.max_pixels, min_side=config.image_size
                 )
             view = choose_view(pixels, config, rng=rng, captions=captions)
-            features, boxes = encode_view(pixels, view, config)
-            if isinstance(image, PairRecord):
-                named = self.targets.name_objects(image, view, pixels.shape[:2])
+            if config.kind == "objects":
+                labelled = image.objects if is_record else ()
+                features, boxes, shown = encode_objects(pixels, view, labelled, config, where=where)
+                named = self.targets.name_rows(shown)
+            else:
+                features, boxes = encode_view(pixels, view, config)
+                if is_record:
+                    named = self.targets.name_patches(image.objects, view, pixels.shape[:2])
         mask = np.ones(len(features), np.float32)
         return {"region_features": features, "region_boxes": boxes, "region_mask": mask, **named}
 

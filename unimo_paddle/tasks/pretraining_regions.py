@@ -1,6 +1,6 @@
 """What is predicted of regions: hidden features, classes, and names of labelled objects.
 
-Classes are those of the detector where regions have them, and visual words where patches do.
+Classes are those of the detector where rows are its regions, and visual words of pixels.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ import numpy as np
 from unimo_paddle.data.fields import Field, Sample
 from unimo_paddle.data.images import View
 from unimo_paddle.data.masking import mask_blocks, mask_regions
-from unimo_paddle.data.objects import ObjectNames
+from unimo_paddle.data.objects import LabelledObject, ObjectNames
 from unimo_paddle.data.publish import publish
 from unimo_paddle.data.sources import PairRecord
 from unimo_paddle.data.visual_words import VisualWords
@@ -57,7 +57,7 @@ class RegionTargets:
         self,
         read_pairs: Callable[[], Sequence[PairRecord]],
         path: Path,
-        encode: Callable[[Path], Sample],
+        encode: Callable[[PairRecord], Sample],
         seed: int,
     ) -> None:
         """Find the visual words and the names of objects that are needed and absent.
@@ -65,7 +65,7 @@ class RegionTargets:
         Args:
             read_pairs: called only where something is absent.
             path: the file of the pairs.
-            encode: from an image file to its rows.
+            encode: from a pair to the rows of its image.
         """
         if self.visual_words is None and self._needs_visual_words:
             rows = self._rows_to_fit(read_pairs(), encode, seed)
@@ -86,16 +86,16 @@ class RegionTargets:
 
     @property
     def _needs_visual_words(self) -> bool:
-        return self.config.image.kind == "patches" and bool(self.weights.region_classification)
+        return self.config.image.kind != "regions" and bool(self.weights.region_classification)
 
     def _rows_to_fit(
-        self, pairs: Sequence[PairRecord], encode: Callable[[Path], Sample], seed: int
+        self, pairs: Sequence[PairRecord], encode: Callable[[PairRecord], Sample], seed: int
     ) -> list[np.ndarray]:
         rng = np.random.default_rng((seed, zlib.crc32(b"visual words")))
         rows = []
         for index in rng.permutation(len(pairs))[:NUM_FIT_IMAGES]:
             try:
-                rows.append(encode(pairs[index].image)["region_features"][1:])
+                rows.append(encode(pairs[index])["region_features"][1:])
             except BadSample:
                 continue  # the loader will count and name it
         return rows
@@ -112,8 +112,8 @@ class RegionTargets:
     @property
     def num_classes(self) -> int:
         """Classes of region classification."""
-        is_patches = self.config.image.kind == "patches"
-        return self.config.num_visual_words if is_patches else self.config.num_region_classes
+        is_regions = self.config.image.kind == "regions"
+        return self.config.num_region_classes if is_regions else self.config.num_visual_words
 
     @property
     def num_object_names(self) -> int:
@@ -160,7 +160,7 @@ class RegionTargets:
         self, features: np.ndarray, record: PairRecord | Path, positions: np.ndarray
     ) -> np.ndarray:
         """Visual words [P], or the detector's distributions [P, C], of the rows at positions."""
-        if self.config.image.kind == "patches":
+        if self.config.image.kind != "regions":
             if self.visual_words is None:
                 return np.zeros(len(positions), np.int64)
             return self.visual_words.assign(features[positions])
@@ -178,9 +178,20 @@ class RegionTargets:
             )
         return probabilities[positions - 1]  # row 0, the whole image, is never hidden
 
-    def name_objects(self, record: PairRecord, view: View, size: tuple[int, int]) -> Sample:
+    def name_patches(
+        self, objects: Sequence[LabelledObject], view: View, size: tuple[int, int]
+    ) -> Sample:
         """What labels name in each cell of a view; ``size`` is the image's height and width."""
-        if not self.weights.object_names:
+        if not self._names_objects:
             return {}
         centres, reach = view.cells(self.config.image.grid_size, size)
-        return {"named_objects": self.object_names.at(centres, reach, record.objects)}
+        return {"named_objects": self.object_names.at(centres, reach, objects)}
+
+    def name_rows(self, objects: Sequence[LabelledObject]) -> Sample:
+        """The names of objects that have a row each."""
+        return {"named_objects": self.object_names.of(objects)} if self._names_objects else {}
+
+    @property
+    def _names_objects(self) -> bool:
+        """Whether names are learnt, and known; they are not while they are being counted."""
+        return bool(self.weights.object_names) and self.object_names is not None

@@ -173,14 +173,14 @@ class RetrievalTask(ImageTask):
     def read(self, path: Path) -> PairTable:
         """The images and captions of a file of JSON lines."""
         records = read_pairs(path, bad_record_limit=self.data.bad_record_limit)
-        return table_of_pairs(path, records, uses_regions=self.data.image.kind == "regions")
+        return table_of_pairs(path, records, kind=self.data.image.kind)
 
     def read_original(self, path: Path) -> PairTable:
         """Unused: which features belong to a file is known by its split."""
         raise AssertionError("read_split reads the original's files")
 
     def parse_with(self, item: Mapping[str, Any], find: Callable[[str], Path]) -> Pair:
-        """A pair from ``image`` (or ``regions``) and ``text``."""
+        """A pair from ``text`` and ``image`` (with ``objects``, if these count) or ``regions``."""
         name = item.get("image")
         name = name if isinstance(name, str) else "the given image"
         return Pair(NamedImage(name, self.image_of(item, find)), text_of(item, "text"))

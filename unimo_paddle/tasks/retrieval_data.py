@@ -38,7 +38,7 @@ from unimo_paddle.data.sources import PairRecord
 from unimo_paddle.errors import UserError
 from unimo_paddle.models import ModelConfig
 from unimo_paddle.tasks.finetuning import TRAIN_SPLIT
-from unimo_paddle.tasks.image_records import Image, ImageDataConfig, Text
+from unimo_paddle.tasks.image_records import Image, ImageDataConfig, LabelledImage, Text
 
 FEATURE_NAMES = ("image_features", "text_features")
 SCORES_AT_ONCE = 1 << 24  # 64 MiB of float32
@@ -140,24 +140,33 @@ class PairTable(Sequence):
         return PairTable(self.path, self.images[:num_images], captions, self.owners[kept])
 
 
-def table_of_pairs(path: Path, records: Sequence[PairRecord], *, uses_regions: bool) -> PairTable:
-    """The table of records; those of the same image file become one image."""
+def table_of_pairs(path: Path, records: Sequence[PairRecord], *, kind: str) -> PairTable:
+    """The table of records; those of the same image file become one image.
+
+    Args:
+        kind: of the images, as ``ImageConfig`` has it.
+    """
     images: dict[int, NamedImage] = {}
     captions: list[list[str]] = []
     for record in records:
         name = str(record.image)
-        if uses_regions and record.regions is None:
+        if kind != "patches" and not getattr(record, kind):
             raise UserError(
-                f"{path}: {name} has no regions; give them, or use task.data.image.kind patches"
+                f"{path}: {name} has no {kind}; give them, or use task.data.image.kind patches"
             )
         if record.group not in images:
-            image = record.regions if uses_regions else record.image
-            images[record.group] = NamedImage(name, image)
+            images[record.group] = NamedImage(name, _image_of(record, kind))
             captions.append([])
         captions[record.group] += record.captions
     owners = np.repeat(np.arange(len(captions)), [len(texts) for texts in captions])
     flat = [text for texts in captions for text in texts]
     return PairTable(path, [images[group] for group in sorted(images)], flat, owners)
+
+
+def _image_of(record: PairRecord, kind: str) -> Image:
+    if kind == "regions":
+        return record.regions
+    return record.image if kind == "patches" else LabelledImage(record.image, record.objects)
 
 
 def read_lines_table(

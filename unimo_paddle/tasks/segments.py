@@ -56,15 +56,16 @@ def check_image(image: ImageConfig, model: ModelConfig) -> None:
         )
     if not model.patch_grid:
         return
-    if image.kind != "patches":
+    if image.kind == "regions" or (image.kind == "objects" and model.patch_grid > 1):
+        remedy = "0" if image.kind == "regions" else "0, or 1 for convolutions on each"
         raise UserError(
             f"model.patch_grid is {model.patch_grid}, but task.data.image.kind is {image.kind}; "
-            "set patch_grid to 0"
+            f"set patch_grid to {remedy}"
         )
-    if image.grid_size != model.patch_grid:
+    if image.kind == "patches" and model.patch_grid not in (1, image.grid_size):
         raise UserError(
             f"model.patch_grid is {model.patch_grid}, but task.data.image makes "
-            f"{image.grid_size} patches a side; set it to that"
+            f"{image.grid_size} patches a side; set it to that, or to 1 for each patch alone"
         )
 
 

@@ -9,8 +9,8 @@
     test_novel.jsonl            each with an object whose colour and shape never meet elsewhere
     texts.txt                   paragraphs about scenes that are not drawn
     images_only/NNNNN.png       scenes that are not described
-    questions_{train,test}.jsonl    image, question, answer, kind
-    entailment_{train,test}.jsonl   image, hypothesis, label
+    questions_{train,test}.jsonl    image, objects, question, answer, kind
+    entailment_{train,test}.jsonl   image, objects, hypothesis, label
     scenes.json                 the manifest: version, config, counts, ceilings
 """
 

@@ -31,7 +31,7 @@ logger = logging.getLogger(__name__)
 
 MANIFEST = "scenes.json"
 # Raised whenever the same config would write other files than before.
-VERSION = 3
+VERSION = 4
 # What a stream of random numbers is for: (seed, purpose, index) seeds one scene, whatever else is
 # made beside it, so that a longer training split begins with the shorter one.
 _PURPOSES = {"train": 0, "test": 1, "test_novel": 2, "texts": 3, "images_only": 4}
@@ -224,7 +224,7 @@ def _write_tasks(
     """Write the questions and the entailment triples of a split."""
     questions, triples = [], []
     for index, scene in enumerate(scenes):
-        image = {"image": _image_name(first + index)}
+        image = {"image": _image_name(first + index), "objects": labelled_objects(scene)}
         rng = _rng(config, split, index, language=True).spawn(1)[0]
         for question in write_questions(scene, config.questions_per_image, rng):
             questions.append(image | question)
