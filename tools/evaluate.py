@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from unimo_paddle.allocator import keep_freed_memory
 from unimo_paddle.config import load_evaluator
 from unimo_paddle.errors import ToolParser, report_user_errors
 from unimo_paddle.evaluation import format_table, write_predictions, write_report
@@ -22,6 +23,7 @@ def main() -> None:
     )
     arguments = parser.parse_args()
     configure_logging()
+    keep_freed_memory()
     evaluator = load_evaluator(arguments.run, step=arguments.step)
     metrics = evaluator.measure(arguments.split)
     if arguments.predictions:

@@ -31,7 +31,7 @@ class ImageConfig:
     """How an image becomes rows of features; the default is patches of raw pixels."""
 
     kind: str = "patches"  # patches of raw pixels, objects (labelled boxes), regions of a detector
-    image_size: int = 160  # side in pixels that every image is resized to (patches)
+    image_size: int = 160  # side in pixels to which an image is resized (patches), or at least read
     patch_size: int = 16  # side in pixels of a grid cell (patches), or of a box resized (objects)
     mean: tuple[float, float, float] = (0.5, 0.5, 0.5)  # of red, green, blue in 0 .. 1
     std: tuple[float, float, float] = (0.25, 0.25, 0.25)  # of red, green, blue in 0 .. 1
@@ -50,7 +50,7 @@ class ImageConfig:
         for name in ("image_size", "patch_size", "max_pixels", "max_regions", "feature_size"):
             if getattr(self, name) < 1:
                 raise UserError(f"image.{name} {getattr(self, name)} must be at least 1")
-        if self.image_size % self.patch_size:
+        if self.kind == "patches" and self.image_size % self.patch_size:
             raise UserError(
                 f"image.image_size {self.image_size} is no multiple of image.patch_size "
                 f"{self.patch_size}; the patches must fill the image"
