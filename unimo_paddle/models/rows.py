@@ -11,6 +11,12 @@ NUM_PLACES = 3  # along a side of the image
 PLACE_WIDTH = 1.0 / 6.0  # deviation of a place's bell: half the way to its neighbour
 
 
+def count_rows(rows: Tensor) -> int | Tensor:
+    """The length L of rows [B, L, D]: a number where the graph knows it, else a tensor."""
+    length = rows.shape[1]
+    return length if length >= 0 else paddle.shape(rows)[1]
+
+
 def hide_rows(features: Tensor, hidden: Tensor, mask: Tensor) -> Tensor:
     """Zero the hidden rows and let row 0 be the mean of the visible ones, which leaks nothing."""
     visible = ((1.0 - hidden) * mask)[:, 1:].unsqueeze(-1)

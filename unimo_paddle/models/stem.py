@@ -12,6 +12,7 @@ import paddle
 from paddle import nn
 from paddle.nn import functional as F
 
+from unimo_paddle.models.rows import count_rows
 from unimo_paddle.models.transformer import linear
 
 NUM_COLOURS = 3
@@ -71,12 +72,7 @@ class PatchStem(nn.Layer):
         for convolution in self.convolutions:
             hidden = F.gelu(convolution(hidden))
         cells = self.output(hidden.flatten(2).transpose([0, 2, 1]))
-        return cells if grid > 1 else cells.reshape([-1, _length(patches), cells.shape[-1]])
-
-
-def _length(patches: paddle.Tensor) -> int | paddle.Tensor:
-    """The number of rows of an image: where the graph knows it a number, else a tensor."""
-    return patches.shape[1] if patches.shape[1] >= 0 else paddle.shape(patches)[1]
+        return cells if grid > 1 else cells.reshape([-1, count_rows(patches), cells.shape[-1]])
 
 
 def even_contrast(image: paddle.Tensor) -> paddle.Tensor:

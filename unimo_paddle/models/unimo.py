@@ -14,7 +14,7 @@ import paddle
 from paddle import nn
 
 from unimo_paddle.models.config import ModelConfig
-from unimo_paddle.models.rows import pool_rows
+from unimo_paddle.models.rows import count_rows, pool_rows
 from unimo_paddle.models.stem import PatchStem
 from unimo_paddle.models.transformer import (
     TransformerLayer,
@@ -332,13 +332,7 @@ def _split(
         return {**segments, next(iter(embeddings)): hidden}
     start = 0
     for name, embedding in embeddings.items():
-        end = start + _length(embedding)
+        end = start + count_rows(embedding)
         segments[name] = hidden[:, start:end]
         start = end
     return segments
-
-
-def _length(segment: paddle.Tensor) -> int | paddle.Tensor:
-    """Return the segment's length: a number where the graph knows it, else a tensor."""
-    length = segment.shape[1]
-    return length if length >= 0 else paddle.shape(segment)[1]
