@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from unimo_paddle.allocator import keep_freed_memory
 from unimo_paddle.config import load_evaluator
 from unimo_paddle.errors import ToolParser, report_user_errors
 from unimo_paddle.evaluation import format_table, write_predictions, write_report
 from unimo_paddle.logger import configure_logging
+from unimo_paddle.process import tune_process
 
 
 @report_user_errors
@@ -23,7 +23,7 @@ def main() -> None:
     )
     arguments = parser.parse_args()
     configure_logging()
-    keep_freed_memory()
+    tune_process()
     evaluator = load_evaluator(arguments.run, step=arguments.step)
     metrics = evaluator.measure(arguments.split)
     if arguments.predictions:

@@ -5,11 +5,11 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
-from unimo_paddle.allocator import keep_freed_memory
 from unimo_paddle.config import build_trainer, parse_training
 from unimo_paddle.errors import report_user_errors
 from unimo_paddle.evaluation import format_table, write_report
 from unimo_paddle.logger import configure_logging
+from unimo_paddle.process import tune_process
 
 
 @report_user_errors
@@ -17,7 +17,7 @@ def main() -> None:
     """Parse the settings, train, and print what was learnt."""
     config, resume = parse_training(sys.argv[1:])
     configure_logging()
-    keep_freed_memory()
+    tune_process()
     metrics = build_trainer(config, resume=resume).train()
     for split, values in metrics.items():
         write_report(Path(config.output_dir), split, values)
