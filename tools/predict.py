@@ -1,16 +1,19 @@
-"""Use a bundle: rank images for texts, or predict what a fine-tuned task predicts.
+"""Use a bundle: rank images for texts, predict what a task predicts, or write its texts.
 
 python tools/predict.py --bundle runs/x/bundle --images a.png b.png --texts "a red circle"
 python tools/predict.py --bundle runs/sst2/bundle --item text_a="a fine film"
 python tools/predict.py --bundle runs/vqa/bundle --item image=a.png --item question="how many dogs?"
 python tools/predict.py --bundle runs/vqa/bundle --items questions.jsonl > answers.jsonl
+python tools/predict.py --bundle runs/coco/bundle --item image=a.png --prefix "a photo of"
 """
 
 from __future__ import annotations
 
 import argparse
+import functools
 import json
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +22,7 @@ from tqdm import tqdm
 
 from unimo_paddle.errors import ToolParser, UserError, report_user_errors
 from unimo_paddle.predictor import Predictor
+from unimo_paddle.tasks.writing import GENERATE
 
 ITEMS_AT_ONCE = 256
 
@@ -39,10 +43,21 @@ def main() -> None:
         help="a part of the one item to predict for, such as text_a=... or image=...; a value that "
         "is a JSON list or object is read as one; may repeat",
     )
+    parser.add_argument("--prefix", default="", help="what every written text begins with")
+    parser.add_argument("--seed", type=int, default=0, help="of texts that are drawn")
+    parser.add_argument(
+        "--likelihood", action="store_true", help="print how likely given targets are, not texts"
+    )
     arguments = parser.parse_args()
     if arguments.items or arguments.item:
         items = read_items(arguments.items) if arguments.items else [parse_item(arguments.item)]
-        print_predictions(Predictor(arguments.bundle), items)
+        predictor = Predictor(arguments.bundle)
+        predict = predictor.predict
+        if predictor.serves(GENERATE) and not arguments.likelihood:
+            predict = functools.partial(
+                predictor.generate, prefix=arguments.prefix, seed=arguments.seed
+            )
+        print_predictions(predict, items)
     elif arguments.images and arguments.texts:
         print_ranking(Predictor(arguments.bundle), arguments.images, arguments.texts, arguments.top)
     else:
@@ -58,11 +73,13 @@ def print_ranking(predictor: Predictor, images: list[Path], texts: list[str], to
             print(f"  {row[index]:+.3f}  {images[index]}")
 
 
-def print_predictions(predictor: Predictor, items: list[dict[str, Any]]) -> None:
+def print_predictions(
+    predict: Callable[[list[dict[str, Any]]], list[dict[str, Any]]], items: list[dict[str, Any]]
+) -> None:
     """Print a JSON object a line for each item."""
     starts = range(0, len(items), ITEMS_AT_ONCE)
     for start in tqdm(starts, desc="predicting", disable=len(starts) < 2, file=sys.stderr):
-        for prediction in predictor.predict(items[start : start + ITEMS_AT_ONCE]):
+        for prediction in predict(items[start : start + ITEMS_AT_ONCE]):
             print(json.dumps(prediction, ensure_ascii=False))
 
 

@@ -24,6 +24,7 @@ from unimo_paddle.tasks.bundle import (
     BundleSettings,
 )
 from unimo_paddle.tasks.finetuning import PREDICT
+from unimo_paddle.tasks.writing import GENERATE, SEED
 
 GRAPH_SUFFIXES = (".json", ".pdiparams")  # of the files that Paddle writes for a graph
 
@@ -80,17 +81,62 @@ class Predictor:
         of one that answers questions. Image paths are relative to the current folder.
         """
         samples = [
-            self._encode_item(item, number) for number, item in enumerate(self._listed(items))
+            self._encode_item(item, number, self._task.encode, PREDICT)
+            for number, item in enumerate(self._listed(items))
         ]
         return self._task.decode(self._run(PREDICT, samples))
 
-    def _encode_item(self, item: Mapping[str, Any], number: int) -> Sample:
+    def generate(
+        self, items: Sequence[str | Mapping[str, Any]], *, prefix: str = "", seed: int = 0
+    ) -> list[dict[str, Any]]:
+        """Write a text for each item: ``{"text": ..., "score": ...}``, and ``texts`` if several.
+
+        Args:
+            items: what a line of the task's data files holds, without the target; a text stands
+                for ``{"src": text}``.
+            prefix: what every text begins with.
+            seed: of texts that are drawn; each item draws by itself.
+        """
+
+        def begin(record: Any) -> Sample:
+            return self._task.begin(record, prefix)
+
+        samples = []
+        for number, item in enumerate(self._listed(items, GENERATE)):
+            named = {"src": item} if isinstance(item, str) else item
+            sample = self._encode_item(named, number, begin, GENERATE)
+            samples.append(sample | {SEED.name: np.int64(seed + number)})
+        return self._task.decode_texts(self._run(GENERATE, samples))
+
+    def caption(self, images: Sequence[Image], *, prefix: str = "", seed: int = 0) -> list[str]:
+        """Write a caption for each image: a file, or pixels [H, W, 3] uint8 RGB."""
+        items = [
+            {"image": image if isinstance(image, np.ndarray) else str(image)}
+            for image in self._listed(images, GENERATE)
+        ]
+        return [made["text"] for made in self.generate(items, prefix=prefix, seed=seed)]
+
+    def answer(self, image: Image, question: str) -> str:
+        """The likeliest answer to a question about an image."""
+        name = image if isinstance(image, np.ndarray) else str(image)
+        (prediction,) = self.predict([{"image": name, "question": question}])
+        if "answer" not in prediction:
+            raise UserError("answer: this bundle answers no questions; export a run of task vqa")
+        return prediction["answer"]
+
+    def serves(self, name: str) -> bool:
+        """Whether the bundle has a service of this name."""
+        return name in self._graphs
+
+    def _encode_item(
+        self, item: Mapping[str, Any], number: int, encode: Callable[[Any], Sample], name: str
+    ) -> Sample:
         if not isinstance(item, Mapping):
-            raise UserError(f"predict: item {number} is {item!r}; give a dictionary")
+            raise UserError(f"{name}: item {number} is {item!r}; give a dictionary")
         try:
-            return self._task.encode(self._task.parse(item))
+            return encode(self._task.parse(item))
         except (Fault, BadSample) as bad:
-            raise UserError(f"predict: item {number}: {bad}; mend or remove it") from bad
+            raise UserError(f"{name}: item {number}: {bad}; mend or remove it") from bad
 
     def _embed(
         self, name: str, items: Sequence[Any], encode: Callable[[Any], Sample]

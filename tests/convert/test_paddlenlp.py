@@ -16,6 +16,8 @@ from safetensors.numpy import load_file, save_file
 from unimo_paddle.convert import convert, parameters, write_parameter
 from unimo_paddle.convert.paddlenlp import TABLE, open_paddlenlp
 from unimo_paddle.errors import UserError
+from unimo_paddle.models.generation import Writer
+from unimo_paddle.models.search import GenerationConfig, Vocabulary
 
 TOLERANCE = 1e-5  # of the largest recorded value, where that is above one
 CONFIG = {"num_attention_heads": 2, "hidden_act": "gelu", "normalize_before": False}
@@ -112,6 +114,65 @@ def test_recorded_writing_is_reproduced(recorded_model, recordings: Path) -> Non
         "text_order": np.cumsum(is_target, axis=1).astype("int64"),
     }
     assert_recorded(*recorded_model, feeds, expected, "s2s", real)
+
+
+def right_padded(inputs: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """Their left-padded prompts as our texts: the source, and the target's first token."""
+    counts = (inputs["input_ids"] != 0).sum(axis=1)
+
+    def move(values: np.ndarray) -> np.ndarray:
+        moved = np.zeros_like(values)
+        for row, (value, count) in enumerate(zip(values, counts, strict=True)):
+            moved[row, :count] = value[-count:]
+        return moved
+
+    types = move(inputs["token_type_ids"])
+    return {
+        "input_ids": move(inputs["input_ids"]),
+        "position_ids": move(inputs["position_ids"]),
+        "text_mask": (np.arange(types.shape[1]) < counts[:, None]).astype("float32"),
+        "text_order": types,
+    }
+
+
+def generation_of(case: dict) -> GenerationConfig:
+    """Their settings of a recorded case as ours."""
+    kwargs = dict(case["kwargs"])
+    strategy = kwargs.pop("decode_strategy")
+    names = {"num_beams": "beam_size", "num_return_sequences": "num_texts"}
+    settings = {names.get(name, name): value for name, value in kwargs.items()}
+    if strategy == "sampling":
+        return GenerationConfig(search="sample", max_length=case["max_new_tokens"], **settings)
+    settings = {"beam_size": 1, "length_penalty": 0.0} | settings
+    rule = "2k" if strategy == "beam_search" else "original"  # a single beam is greedy
+    return GenerationConfig(
+        rule=rule, repeats_include_source=True, max_length=case["max_new_tokens"], **settings
+    )
+
+
+def test_recorded_texts_are_written(recorded_model, recordings: Path) -> None:
+    model, head = recorded_model
+    config = json.loads((recordings / "config.json").read_text())
+    forbidden = tuple(config[f"{name}_token_id"] for name in ("unk", "pad", "bos"))
+    end_token = config["eos_token_id"]
+    vocabulary = Vocabulary(config["vocab_size"], end_token, forbidden)
+    feeds = {
+        name: paddle.to_tensor(value)
+        for name, value in right_padded(read(recordings / "decode_inputs.npz")).items()
+    }
+    cases = json.loads((recordings / "generate.json").read_text())
+    assert len(cases) == 17
+    for case in cases:
+        writer = Writer(model, head, generation_of(case), vocabulary)
+        texts = writer.write(model(**feeds), *feeds.values())
+        found = texts.tokens.numpy().reshape(-1, case["max_new_tokens"])
+        expected = [[token for token in ids if token != 0] for ids in case["ids"]]
+        for ids, row in zip(expected, found, strict=True):
+            assert row[: len(ids)].tolist() == ids, case["name"]
+            assert set(row[len(ids) :]) <= {end_token}, case["name"]
+        if "beam" in case["name"]:  # scores of other searches are means of their own kinds
+            scores = np.array(case["scores"])
+            np.testing.assert_allclose(texts.scores.numpy().reshape(scores.shape), scores, 1e-4)
 
 
 def test_recorded_weights_come_back_to_the_bit(recordings: Path, tmp_path: Path) -> None:

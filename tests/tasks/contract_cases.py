@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import json
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +16,7 @@ from unimo_paddle.data.loader import Stream
 
 SPLIT = "test"
 PREDICT = "predict"
+GENERATE = "generate"
 
 
 @dataclass(frozen=True)
@@ -184,16 +185,29 @@ def texts_of(record: Any) -> dict[str, str]:
 def writing(
     type_name: str, task: Callable[[Path], dict], item: Callable[[Any], dict], **more: Any
 ) -> Case:
-    """A task that writes text, judged by how likely the true one is."""
-    return fine_tuned(
+    """A task that writes text, and tells how likely the true one is."""
+    case = fine_tuned(
         type_name,
         task,
         output="log_likelihood",
         item=item,
-        metrics=("nats_per_token", "perplexity", "loss/loss", "loss/cross_entropy"),
-        printed=["log_likelihood", "num_tokens"],
+        metrics=("nats_per_token", "bleu_4", "written_texts", "loss/loss", "loss/cross_entropy"),
+        printed=["text", "score"],
         **more,
     )
+    written = Served(
+        "scores",
+        lambda task, split: Stream(
+            "texts",
+            task.read_split(split),
+            lambda record, rng: task.begin(record),
+            task.writing_inputs,
+            32,
+        ),
+        item,
+        lambda task, made: task.begin(task.parse(made)),
+    )
+    return replace(case, served={**case.served, GENERATE: written})
 
 
 SHORT = {"language": {"max_target_length": 9}, "length": "max_source_length"}

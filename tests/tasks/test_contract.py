@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from tests.tasks.contract_cases import CASES, PREDICT, SPLIT, Served
+from tests.tasks.contract_cases import CASES, GENERATE, PREDICT, SPLIT, Served
 from unimo_paddle.config import load_evaluator
 from unimo_paddle.data.fields import Sample, collate
 from unimo_paddle.evaluation import Evaluator
@@ -105,11 +105,14 @@ def test_fresh_process_serves_what_evaluation_computes(
     done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     made = json.loads(output.read_text())
-    if service != PREDICT:
+    task = evaluator.task
+    if service not in (PREDICT, GENERATE):
         np.testing.assert_allclose(made, expected[served.output], atol=TOLERANCE)
         return
-    decoded = evaluator.task.decode({k: x for k, x in expected.items() if k != "index"})
+    decode = task.decode if service == PREDICT else task.decode_texts
+    decoded = decode({k: x for k, x in expected.items() if k != "index"})
     for ours, theirs in zip(made, decoded, strict=True):
+        assert ours.get("text") == theirs.get("text")
         assert flat_numbers(ours) == pytest.approx(flat_numbers(theirs), rel=1e-4, abs=TOLERANCE)
 
 

@@ -6,7 +6,8 @@ evaluation and export agree by name and released weights load as a copy.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
 
 import paddle
 from paddle import nn
@@ -102,8 +103,19 @@ def layer_norm(name: str, size: int, epsilon: float, *, bias: float = 0.0) -> nn
     )
 
 
+class KeysValues(NamedTuple):
+    """What positions offer to those that attend to them: [H, B, L, d] each."""
+
+    keys: paddle.Tensor
+    values: paddle.Tensor
+
+    def extended(self, later: KeysValues) -> KeysValues:
+        """These positions and later ones behind them."""
+        return KeysValues(*(paddle.concat(pair, axis=2) for pair in zip(self, later, strict=True)))
+
+
 class MultiHeadAttention(nn.Layer):
-    """Self-attention with contiguous heads and an additive bias."""
+    """Attention with contiguous heads and an additive bias."""
 
     def __init__(
         self, name: str, hidden_size: int, num_heads: int, *, dropout: float, scale: float
@@ -118,29 +130,66 @@ class MultiHeadAttention(nn.Layer):
         self.output = linear(f"{name}_output_fc", hidden_size, hidden_size, scale)
         self.dropout = nn.Dropout(dropout)
 
+    def remember(self, hidden: paddle.Tensor) -> KeysValues:
+        """The keys and values of hidden states [B, L, D]."""
+        return KeysValues(
+            self._split_heads(self.key(hidden)), self._split_heads(self.value(hidden))
+        )
+
     def forward(
-        self, hidden: paddle.Tensor, attention_bias: paddle.Tensor
+        self,
+        hidden: paddle.Tensor,
+        memories: Sequence[KeysValues],
+        biases: Sequence[paddle.Tensor],
     ) -> tuple[paddle.Tensor, paddle.Tensor]:
-        """Return the attended values [B, L, D] and the probabilities [H, B, L, L].
+        """Return the attended values [B, Q, D] and the probabilities [H, B, Q, L].
 
         Heads come first, so that the bias is a trailing block of the scores: Paddle's CPU kernel
         then adds it five times faster.
 
         Args:
-            hidden: [B, L, D].
-            attention_bias: [B, L, L], 0 where row may see column, -1e4 elsewhere.
+            hidden: [B, Q, D].
+            memories: of L positions together. They are never joined, so that many rows can share
+                one of them.
+            biases: of each memory, [B, Q, length] (or 1 in the place of Q): 0 where row may see
+                column, -1e4 elsewhere.
         """
-        q = self._split_heads(self.query(hidden) * self.head_size**-0.5)  # [H, B, L, d]
-        k = self._split_heads(self.key(hidden))
-        v = self._split_heads(self.value(hidden))
-        scores = paddle.matmul(q, k, transpose_y=True) + attention_bias
-        probabilities = F.softmax(scores)
-        attended = paddle.matmul(self.dropout(probabilities), v)
-        joined = attended.transpose([1, 2, 0, 3]).flatten(2)
-        return self.output(joined), probabilities
+        query = self._split_heads(self.query(hidden) * self.head_size**-0.5)  # [H, B, Q, d]
+        scores = [
+            paddle.matmul(query, memory.keys, transpose_y=True) + bias
+            for memory, bias in zip(memories, biases, strict=True)
+        ]
+        joined = scores[0] if len(scores) == 1 else paddle.concat(scores, axis=-1)
+        probabilities = F.softmax(joined)
+        shares = [self.dropout(probabilities)]
+        if len(memories) > 1:
+            lengths = [paddle.shape(memory.keys)[2] for memory in memories]
+            shares = _cut(shares[0], lengths)
+        attended = sum(
+            paddle.matmul(share, memory.values)
+            for share, memory in zip(shares, memories, strict=True)
+        )
+        return self.output(attended.transpose([1, 2, 0, 3]).flatten(2)), probabilities
 
     def _split_heads(self, x: paddle.Tensor) -> paddle.Tensor:
         return x.reshape([0, 0, self.num_heads, self.head_size]).transpose([2, 0, 1, 3])
+
+
+def _cut(x: paddle.Tensor, lengths: Sequence[paddle.Tensor]) -> list[paddle.Tensor]:
+    """The pieces of these lengths [] of the last axis."""
+    pieces, start = [], 0
+    for length in lengths:
+        pieces.append(x[..., start : start + length])
+        start = start + length
+    return pieces
+
+
+class LayerOutput(NamedTuple):
+    """What a layer computed of all positions."""
+
+    hidden: paddle.Tensor  # [B, L, D]
+    probabilities: paddle.Tensor  # [H, B, L, L]
+    memory: KeysValues
 
 
 class TransformerLayer(nn.Layer):
@@ -170,14 +219,35 @@ class TransformerLayer(nn.Layer):
         self.dropout = nn.Dropout(hidden_dropout)
         self.activate = ACTIVATIONS[activation]
 
-    def forward(
-        self, hidden: paddle.Tensor, attention_bias: paddle.Tensor
-    ) -> tuple[paddle.Tensor, paddle.Tensor]:
-        """Return the next hidden states [B, L, D] and the probabilities [H, B, L, L]."""
-        attended, probabilities = self.attention(hidden, attention_bias)
+    def forward(self, hidden: paddle.Tensor, attention_bias: paddle.Tensor) -> LayerOutput:
+        """Let hidden states [B, L, D] attend to each other; the bias is [B, L, L]."""
+        memory = self.attention.remember(hidden)
+        attended, probabilities = self.attention(hidden, [memory], [attention_bias])
+        return LayerOutput(self._transform(hidden, attended), probabilities, memory)
+
+    def decode(
+        self,
+        hidden: paddle.Tensor,
+        memory: KeysValues,
+        cache: KeysValues,
+        biases: Sequence[paddle.Tensor],
+    ) -> tuple[paddle.Tensor, KeysValues]:
+        """Let new positions [B, K, D] attend to a memory, to a cache and to each other.
+
+        Args:
+            biases: of the memory, and of the cache with the new positions behind it.
+
+        Returns:
+            the next hidden states, and the cache with the new positions.
+        """
+        cache = cache.extended(self.attention.remember(hidden))
+        attended, _ = self.attention(hidden, [memory, cache], biases)
+        return self._transform(hidden, attended), cache
+
+    def _transform(self, hidden: paddle.Tensor, attended: paddle.Tensor) -> paddle.Tensor:
         hidden = self.attention_norm(hidden + self.dropout(attended))
         transformed = self.contract(self.activate(self.expand(hidden)))
-        return self.output_norm(hidden + self.dropout(transformed)), probabilities
+        return self.output_norm(hidden + self.dropout(transformed))
 
 
 class TransformerStack(nn.Layer):
@@ -187,14 +257,24 @@ class TransformerStack(nn.Layer):
         super().__init__()
         self.layers = nn.LayerList(layers)
 
-    def forward(
-        self, hidden: paddle.Tensor, attention_bias: paddle.Tensor
-    ) -> tuple[list[paddle.Tensor], list[paddle.Tensor]]:
-        """Return the input and each layer's output, and each layer's probabilities."""
-        states = [hidden]
-        attentions = []
+    def forward(self, hidden: paddle.Tensor, attention_bias: paddle.Tensor) -> list[LayerOutput]:
+        """Return what each layer computed, from hidden states [B, L, D]."""
+        outputs = []
         for layer in self.layers:
-            hidden, probabilities = layer(hidden, attention_bias)
-            states.append(hidden)
-            attentions.append(probabilities)
-        return states, attentions
+            outputs.append(layer(hidden, attention_bias))
+            hidden = outputs[-1].hidden
+        return outputs
+
+    def decode(
+        self,
+        hidden: paddle.Tensor,
+        memories: Sequence[KeysValues],
+        caches: Sequence[KeysValues],
+        biases: Sequence[paddle.Tensor],
+    ) -> tuple[paddle.Tensor, list[KeysValues]]:
+        """Return the last hidden states [B, K, D] of new positions, and all caches with them."""
+        extended = []
+        for layer, memory, cache in zip(self.layers, memories, caches, strict=True):
+            hidden, cache = layer.decode(hidden, memory, cache, biases)
+            extended.append(cache)
+        return hidden, extended

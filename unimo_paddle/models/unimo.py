@@ -8,6 +8,7 @@ generation differ only in the attention bias, made here from the masks and ``tex
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import paddle
@@ -17,6 +18,7 @@ from unimo_paddle.models.config import ModelConfig
 from unimo_paddle.models.rows import count_rows, pool_rows
 from unimo_paddle.models.stem import PatchStem
 from unimo_paddle.models.transformer import (
+    KeysValues,
     TransformerLayer,
     TransformerStack,
     layer_norm,
@@ -39,6 +41,8 @@ class Encoding:
     projected: paddle.Tensor | None = None  # [B, R, D]: regions before their boxes join
     layers: list[paddle.Tensor] = field(default_factory=list)  # embedding, then every layer
     attentions: list[paddle.Tensor] | None = None  # every layer's [B, H, L, L], when asked for
+    mask: paddle.Tensor | None = None  # [B, L]: 1 where a position is real
+    memories: list[KeysValues] = field(default_factory=list)  # every layer's keys and values
 
 
 class TextEmbedding(nn.Layer):
@@ -236,17 +240,53 @@ class UnifiedTransformer(nn.Layer):
             )
             masks["text"] = text_mask
         assert embeddings, "nothing to encode: give text, regions or tags"
-        bias = attention_bias(_concat(list(masks.values())), _order(masks, text_order))
-        layers, attentions = self.stack(_concat(list(embeddings.values())), bias)
+        embedded, mask = _concat(list(embeddings.values())), _concat(list(masks.values()))
+        outputs = self.stack(embedded, attention_bias(mask, _order(masks, text_order)))
+        attentions = None
+        if collect_attention:
+            attentions = [output.probabilities.transpose([1, 0, 2, 3]) for output in outputs]
         return Encoding(
-            hidden=layers[-1],
-            **_split(layers[-1], embeddings),
+            hidden=outputs[-1].hidden,
+            **_split(outputs[-1].hidden, embeddings),
             projected=projected,
-            layers=layers,
-            attentions=[x.transpose([1, 0, 2, 3]) for x in attentions]
-            if collect_attention
-            else None,
+            layers=[embedded, *(output.hidden for output in outputs)],
+            attentions=attentions,
+            mask=mask,
+            memories=[output.memory for output in outputs],
         )
+
+    def decode(
+        self,
+        ids: paddle.Tensor,
+        positions: paddle.Tensor,
+        encoding: Encoding,
+        caches: Sequence[KeysValues],
+        cache_bias: paddle.Tensor,
+    ) -> tuple[paddle.Tensor, list[KeysValues]]:
+        """Encode new words of a text that is being written behind what was encoded.
+
+        A new word sees all real positions of the encoding and, of the cache, what its bias lets
+        it see. Role and turn of what is written are 0, its type is 1.
+
+        Args:
+            ids, positions: [B, K] int64, a word for each of K texts.
+            encoding: of B samples; all texts of a sample share it.
+            caches: of every layer, [H, B, C, d]: words that were decoded before.
+            cache_bias: [B, K, C + K]: 0 where a text may see a word of the cache or a new one.
+
+        Returns:
+            hidden states [B, K, D], and the caches with the new words behind.
+        """
+        extras = {}
+        if self.config.num_roles:
+            extras["role_ids"] = paddle.zeros_like(ids)
+        if self.config.num_turns:
+            extras["turn_ids"] = paddle.zeros_like(ids)
+        if self.config.type_vocab_size > 1:
+            extras["type_ids"] = paddle.ones_like(ids)
+        hidden = self.text_embedding(ids, positions, **extras)
+        bias = (encoding.mask - 1.0).unsqueeze(1) * HIDDEN_BIAS
+        return self.stack.decode(hidden, encoding.memories, caches, [bias, cache_bias])
 
     def pooled_text(
         self, encoding: Encoding, weights: paddle.Tensor | None = None

@@ -10,12 +10,12 @@ from pathlib import Path
 
 from unimo_paddle import distributed
 from unimo_paddle.errors import UserError
-from unimo_paddle.reference import image_networks, networks, numbers, readers
+from unimo_paddle.reference import decoding, image_networks, networks, numbers, readers
 from unimo_paddle.reference.recordings import Recording, Recordings
 
 logger = logging.getLogger(__name__)
 
-PASSED, FAILED, WAITING, UNKNOWN = "passed", "FAILED", "waiting", "unknown"
+PASSED, FAILED, UNKNOWN = "passed", "FAILED", "unknown"
 
 # By pattern of the file's name; the first that fits decides.
 CHECKS: tuple[tuple[str, Callable[[Recording], None]], ...] = (
@@ -36,9 +36,8 @@ CHECKS: tuple[tuple[str, Callable[[Recording], None]], ...] = (
     ("lr_schedules*.json", numbers.check_schedules),
     ("weight_decay_excluded*.json", numbers.check_decay),
     ("train_cls_*.npz", numbers.check_training),
+    ("decode_*.json", decoding.check_decoding),
 )
-# Decoding is not there yet.
-WAITING_PATTERNS = ("decode_*.json",)
 # What recordings are made of or belong to.
 COMPANIONS = (
     "recordings.json",
@@ -87,8 +86,6 @@ def check_folder(folder: Path, vocabulary: Path | None = None) -> Iterator[Row]:
 
 
 def _check(home: Recordings, name: str) -> Row:
-    if _fits(name, WAITING_PATTERNS):
-        return Row(name, WAITING, message="decoding is not there yet")
     check = next((check for pattern, check in CHECKS if fnmatch.fnmatch(name, pattern)), None)
     if check is None:
         return Row(name, UNKNOWN, message="no check knows this name")
@@ -118,7 +115,7 @@ def format_rows(rows: list[Row]) -> str:
     return "\n".join([*lines, told])
 
 
-VERDICTS = (PASSED, FAILED, WAITING, UNKNOWN)
+VERDICTS = (PASSED, FAILED, UNKNOWN)
 
 
 def format_row(row: Row, width: int) -> str:

@@ -155,6 +155,13 @@ class Recordings:
         config = self.tokenizer_config
         return Tokenizer.from_files(config.encoder_json, config.vocab_bpe, config.vocab_txt)
 
+    @cached_property
+    def small_tokenizer(self) -> Tokenizer:
+        """The same with the rows of the recorded model."""
+        config = self.tokenizer_config
+        rows = self.folder / "mini_vocab.txt"
+        return Tokenizer.from_files(config.encoder_json, config.vocab_bpe, rows)
+
 
 @dataclass(frozen=True)
 class Recording:

@@ -6,6 +6,7 @@ is judged by how likely it is.
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -27,6 +28,7 @@ from unimo_paddle.data.sequences import append_target
 from unimo_paddle.data.text import CLS_ID, SEP_ID
 from unimo_paddle.errors import UserError
 from unimo_paddle.models import ModelConfig
+from unimo_paddle.models.search import GenerationConfig
 from unimo_paddle.tasks.base import Arrays, TaskConfig, Tensors
 from unimo_paddle.tasks.finetuning import Prediction
 from unimo_paddle.tasks.image_records import (
@@ -42,13 +44,12 @@ from unimo_paddle.tasks.image_records import (
 from unimo_paddle.tasks.language import (
     LanguageConfig,
     LanguageNetwork,
-    decode_likelihood,
     language_terms,
     measure_likelihood,
     perturbed_language,
-    target_likelihood,
 )
 from unimo_paddle.tasks.segments import TAG_INPUTS, TARGETS, TEXT_INPUTS, TEXT_ORDER
+from unimo_paddle.tasks.writing import WritingTask
 
 
 @dataclass(frozen=True)
@@ -81,6 +82,7 @@ class CaptioningConfig(TaskConfig):
 
     data: CaptionDataConfig = field(default_factory=CaptionDataConfig)
     language: LanguageConfig = field(default_factory=LanguageConfig)
+    generation: GenerationConfig = field(default_factory=GenerationConfig)
     adversarial: AdversarialConfig = field(default_factory=AdversarialConfig)
 
     def build(self, model: ModelConfig, assets_dir: Path) -> CaptioningTask:
@@ -106,7 +108,7 @@ class CaptionRecord:
     id: str | None = None
 
 
-class CaptioningTask(ImageTask):
+class CaptioningTask(WritingTask, ImageTask):
     """See the module."""
 
     data: CaptionDataConfig
@@ -114,7 +116,13 @@ class CaptioningTask(ImageTask):
     scenes_prefix = ""
 
     def __init__(self, config: CaptioningConfig, model: ModelConfig, assets_dir: Path) -> None:
-        super().__init__(config.data, model, assets_dir)
+        super().__init__(
+            config.data,
+            model,
+            assets_dir,
+            language=config.language,
+            generation=config.generation,
+        )
         self.config = config
         self.data = config.data
         tags = TAG_INPUTS if self.data.with_tags else ()
@@ -193,29 +201,38 @@ class CaptioningTask(ImageTask):
 
         A caption that is too long keeps its [SEP]; names that are too many lose theirs.
         """
-        text = self.encode_caption(record.caption or ())
-        if self.data.with_tags:
-            text |= self._encode_tags(record.tags)
-        if isinstance(record.image, StoredRegions):
-            return record.image.encode(self.encode_image) | text
         said = [] if record.caption is None else [record.caption]
-        return self.encode_image(record.image, rng, said) | text
+        return self._encode_source(record, rng, said) | self.encode_caption(record.caption or ())
+
+    def begin(self, record: CaptionRecord, prefix: str = "") -> Sample:
+        """Rows, names of objects and the beginning of a caption."""
+        return self._encode_source(record) | self.begin_target(_no_text(), prefix)
+
+    def _encode_source(
+        self,
+        record: CaptionRecord,
+        rng: np.random.Generator | None = None,
+        said: Sequence[Text] = (),
+    ) -> Sample:
+        tags = self._encode_tags(record.tags) if self.data.with_tags else {}
+        if isinstance(record.image, StoredRegions):
+            return record.image.encode(self.encode_image) | tags
+        return self.encode_image(record.image, rng, said) | tags
+
+    @property
+    def end_token(self) -> int:
+        """[SEP], as in the original."""
+        return SEP_ID
 
     def encode_caption(self, caption: Text) -> Sample:
         """``[CLS] caption [SEP]``, and what is predicted where."""
         longest = self.config.language.max_target_length
         ids = self.tokenizer.encode(caption) if isinstance(caption, str) else caption[1:-1]
-        nothing = np.zeros(0, np.int64)
         return append_target(
-            {
-                "input_ids": nothing,
-                "position_ids": nothing,
-                "text_mask": np.zeros(0, np.float32),
-                "text_order": nothing,
-            },
+            _no_text(),
             ids[: longest - 2],
             longest,
-            end_id=SEP_ID,
+            end_id=self.end_token,
             first_position=self.model.first_position,
         )
 
@@ -252,9 +269,21 @@ class CaptioningTask(ImageTask):
             predictions.append({"index": prediction["index"], **names, **prediction})
         return predictions
 
-    def decode(self, outputs: Arrays) -> list[Prediction]:
-        """How likely each caption is."""
-        return decode_likelihood(outputs)
+    def target_text(self, record: CaptionRecord) -> str | None:
+        """The caption in words."""
+        if record.caption is None or isinstance(record.caption, str):
+            return record.caption
+        return self.tokenizer.decode(record.caption)
+
+    def references(self, records: Sequence[CaptionRecord]) -> dict[int, list[str]]:
+        """All captions of an image, by the index of its first record."""
+        first: dict[str | None, int] = {}
+        captions: dict[int, list[str]] = defaultdict(list)
+        for index, record in enumerate(records):
+            text = self.target_text(record)
+            if text is not None:
+                captions[first.setdefault(record.image_id, index)].append(text)
+        return dict(captions)
 
     def measure(
         self, predictions: Sequence[Prediction], records: Sequence[CaptionRecord]
@@ -284,6 +313,13 @@ class CaptioningTask(ImageTask):
             self.config.adversarial, perturbed_sides(self.model), self.config.language
         )
 
-    def predict(self, network: LanguageNetwork, batch: Tensors) -> dict[str, Tensor]:
-        """How likely each caption is."""
-        return target_likelihood(network(batch), batch)
+
+def _no_text() -> Sample:
+    """The text before a caption."""
+    nothing = np.zeros(0, np.int64)
+    return {
+        "input_ids": nothing,
+        "position_ids": nothing,
+        "text_mask": np.zeros(0, np.float32),
+        "text_order": nothing,
+    }

@@ -13,6 +13,7 @@ from unimo_paddle.data.records import Fault, check_text
 from unimo_paddle.data.sequences import mark_dialogue
 from unimo_paddle.errors import UserError
 from unimo_paddle.models import ModelConfig
+from unimo_paddle.models.search import GenerationConfig
 from unimo_paddle.tasks.base import TaskConfig
 from unimo_paddle.tasks.classification import check_sides
 from unimo_paddle.tasks.language import LanguageConfig
@@ -39,6 +40,7 @@ class DialogueConfig(TaskConfig):
 
     data: SourceDataConfig = field(default_factory=SourceDataConfig)
     language: LanguageConfig = field(default_factory=LanguageConfig)
+    generation: GenerationConfig = field(default_factory=GenerationConfig)
     adversarial: AdversarialConfig = field(default_factory=lambda: AdversarialConfig(sides=TEXT))
 
     def __post_init__(self) -> None:

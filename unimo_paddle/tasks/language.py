@@ -28,11 +28,16 @@ class LanguageConfig:
 
     max_target_length: int = 64  # tokens of a target with its first; longer ones lose their end
     label_smoothing: float = 0.1  # share of each target that is spread over the vocabulary
+    written_records: int = 200  # of a split, the first, whose texts are written when it is measured
 
     def __post_init__(self) -> None:
         if self.max_target_length < 2:
             raise UserError(
                 f"task.language.max_target_length is {self.max_target_length}; give at least 2"
+            )
+        if self.written_records < 0:
+            raise UserError(
+                f"task.language.written_records is {self.written_records}; give 0 for none, or more"
             )
         if not 0.0 <= self.label_smoothing < 1.0:
             raise UserError(
@@ -53,6 +58,7 @@ class LanguageNetwork(nn.Layer):
     def __init__(self, model: ModelConfig, inputs: Sequence[Field], *, with_images: bool) -> None:
         super().__init__()
         self.inputs = inputs
+        self.vocab_size = model.vocab_size
         self.transformer = UnifiedTransformer(model, with_images=with_images, poolers=())
         self.head = LanguageHead(
             model, self.transformer.word_embedding if model.tie_word_embeddings else None

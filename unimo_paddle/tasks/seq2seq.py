@@ -17,20 +17,19 @@ from unimo_paddle.data.sequences import append_target, mark_source
 from unimo_paddle.data.tables import ID_COLUMN, UNNAMED_COLUMN, read_table
 from unimo_paddle.errors import UserError
 from unimo_paddle.models import ModelConfig
-from unimo_paddle.tasks.base import Arrays, TaskConfig, Tensors
+from unimo_paddle.models.search import GenerationConfig
+from unimo_paddle.tasks.base import TaskConfig, Tensors
 from unimo_paddle.tasks.classification import check_sides
-from unimo_paddle.tasks.finetuning import FineTuningDataConfig, FineTuningTask, Prediction
+from unimo_paddle.tasks.finetuning import FineTuningDataConfig
 from unimo_paddle.tasks.language import (
     LanguageConfig,
     LanguageNetwork,
-    decode_likelihood,
     language_terms,
-    measure_likelihood,
     perturbed_language,
-    target_likelihood,
 )
 from unimo_paddle.tasks.segments import TARGETS, TEXT_INPUTS, TEXT_ORDER
 from unimo_paddle.tasks.text_records import text_side
+from unimo_paddle.tasks.writing import WritingTask
 
 TARGET_COLUMN = "tgt"
 NOT_SOURCES = (TARGET_COLUMN, ID_COLUMN, UNNAMED_COLUMN)
@@ -68,6 +67,7 @@ class Seq2SeqConfig(TaskConfig):
 
     data: SourceDataConfig = field(default_factory=SourceDataConfig)
     language: LanguageConfig = field(default_factory=LanguageConfig)
+    generation: GenerationConfig = field(default_factory=GenerationConfig)
     adversarial: AdversarialConfig = field(default_factory=lambda: AdversarialConfig(sides=TEXT))
 
     def __post_init__(self) -> None:
@@ -78,14 +78,20 @@ class Seq2SeqConfig(TaskConfig):
         return Seq2SeqTask(self, model, assets_dir)
 
 
-class Seq2SeqTask(FineTuningTask):
-    """Generates a target after its source; judged by how likely the true target is."""
+class Seq2SeqTask(WritingTask):
+    """Writes a target after its source."""
 
     encoded: tuple[Field, ...] = (*TEXT_INPUTS, TEXT_ORDER)
     targets = ()
 
     def __init__(self, config: Any, model: ModelConfig, assets_dir: Path) -> None:
-        super().__init__(config.data, model, assets_dir)
+        super().__init__(
+            config.data,
+            model,
+            assets_dir,
+            language=config.language,
+            generation=config.generation,
+        )
         self.config = config
         self.data = config.data
         # A target is part of what is encoded.
@@ -151,16 +157,33 @@ class Seq2SeqTask(FineTuningTask):
     def encode(self, record: Any, rng: np.random.Generator | None = None) -> Sample:
         """Source and target; a target that is missing is empty."""
         source = self.encode_source(record)
-        first = self.model.first_position
-        if self.data.continuous_positions:
-            first += len(source["input_ids"])
         return append_target(
             source,
             self.ids(record.target or ""),
             self.config.language.max_target_length,
-            end_id=self.tokenizer.mask_id,
-            first_position=first,
+            end_id=self.end_token,
+            first_position=self._first_of_target(source),
         )
+
+    def begin(self, record: Any, prefix: str = "") -> Sample:
+        """The source and the target's beginning."""
+        source = self.encode_source(record)
+        return self.begin_target(source, prefix, first_position=self._first_of_target(source))
+
+    def _first_of_target(self, source: Sample) -> int:
+        before = len(source["input_ids"]) if self.data.continuous_positions else 0
+        return self.model.first_position + before
+
+    @property
+    def end_token(self) -> int:
+        """[MASK], as in the original."""
+        return self.tokenizer.mask_id
+
+    def target_text(self, record: Any) -> str | None:
+        """The target in words."""
+        if record.target is None or not self.data.is_tokenized:
+            return record.target
+        return self.tokenizer.decode(self.ids(record.target))
 
     def encode_targets(self, record: Any) -> Sample:
         """Nothing: the target is part of what is encoded."""
@@ -173,16 +196,6 @@ class Seq2SeqTask(FineTuningTask):
     def length(self, record: Any) -> int:
         """Characters: near enough to the number of tokens."""
         return sum(map(len, self.texts(record)))
-
-    def decode(self, outputs: Arrays) -> list[Prediction]:
-        """How likely each target is."""
-        return decode_likelihood(outputs)
-
-    def measure(
-        self, predictions: Sequence[Prediction], records: Sequence[Any]
-    ) -> dict[str, float]:
-        """Nats a token and perplexity of the true targets."""
-        return measure_likelihood(predictions)
 
     # ---- graph half
 
@@ -199,7 +212,3 @@ class Seq2SeqTask(FineTuningTask):
         return perturbed_language(
             self.config.adversarial, text_side(self.model), self.config.language
         )
-
-    def predict(self, network: LanguageNetwork, batch: Tensors) -> dict[str, Tensor]:
-        """How likely each target is."""
-        return target_likelihood(network(batch), batch)
