@@ -3,6 +3,7 @@
     python tools/benchmark.py contrastive --quick
     python tools/benchmark.py contrastive --output runs/contrastive.json
     python tools/benchmark.py beam --rounds 20
+    python tools/benchmark.py decode --rounds 5 --batches 1 8
     python tools/benchmark.py baselines --config configs/finetune/sst2_small.yaml --split dev
 
 Each part explains its options: python tools/benchmark.py contrastive --help
@@ -17,7 +18,7 @@ from pathlib import Path
 
 import unimo_paddle  # noqa: F401  first of ours: it sets the threads before Paddle is imported
 from unimo_paddle import benchmarks
-from unimo_paddle.benchmarks import contrastive, contrastive_report, tables
+from unimo_paddle.benchmarks import Row, contrastive, contrastive_report, tables
 from unimo_paddle.errors import ToolParser, report_user_errors
 
 _CONTRASTIVE = """Forward and backward of the contrastive loss, ours and others' (speed, memory).
@@ -74,6 +75,17 @@ def _parser() -> ToolParser:
     _add_output(part)
 
     part = names.add_parser(
+        "decode",
+        description="Captions by a model of base size: one exported graph, and steps from Python.",
+        help="writing, end to end",
+    )
+    part.set_defaults(run=_run_decode)
+    part.add_argument("--rounds", type=int, default=5, help="measured rounds of each pair (5)")
+    part.add_argument("--batches", type=int, nargs="+", default=[1, 8, 32], help="(1 8 32)")
+    part.add_argument("--regions", type=int, nargs="+", default=[37, 101], help="(37 101)")
+    _add_output(part)
+
+    part = names.add_parser(
         "baselines",
         description="What simple models reach on the data of a fine-tuned task.",
         help="simple models",
@@ -108,16 +120,34 @@ def _run_beam(arguments: argparse.Namespace) -> None:
     from unimo_paddle.benchmarks import beam  # imports Paddle, which `contrastive` must not do
 
     rows = beam.run(arguments.rounds)
+    _report(arguments, "beam", rows, "plain Paddle's time over ours")
+
+
+def _run_decode(arguments: argparse.Namespace) -> None:
+    from unimo_paddle.benchmarks import decoding
+    from unimo_paddle.process import tune_process
+
+    tune_process()
+    rows = decoding.run(
+        arguments.rounds,
+        batches=tuple(arguments.batches),
+        num_regions=tuple(arguments.regions),
+    )
+    _report(arguments, "decode", rows, "the time of steps from Python over that of one graph")
+
+
+def _report(arguments: argparse.Namespace, name: str, rows: list[Row], ratio: str) -> None:
+    """Print the machine and a table, and write both as JSON where asked."""
     machine = benchmarks.machine() | {"threads": os.environ["OMP_NUM_THREADS"]}
-    print(", ".join(f"{name} {value}" for name, value in machine.items()))
-    print("ratio: plain Paddle's time over ours, median and 10-90 % range of interleaved rounds")
+    print(", ".join(f"{key} {value}" for key, value in machine.items()))
+    print(f"ratio: {ratio}, median and 10-90 % range of interleaved rounds")
     cells = [
         [f"{value:.3g}" if isinstance(value, float) else str(value) for value in row.values()]
         for row in rows
     ]
     print(tables.as_text(tables.Table(list(rows[0]), cells)))
     if arguments.output:
-        report = {"benchmark": "beam", "machine": machine, "rows": rows}
+        report = {"benchmark": name, "machine": machine, "rows": rows}
         _write(arguments.output, json.dumps(report, indent=2) + "\n")
 
 

@@ -8,6 +8,7 @@ from unimo_paddle.config import load_evaluator
 from unimo_paddle.errors import ToolParser, report_user_errors
 from unimo_paddle.evaluation import format_table, write_predictions, write_report
 from unimo_paddle.logger import configure_logging
+from unimo_paddle.pictures import write_picture
 from unimo_paddle.process import tune_process
 
 
@@ -21,6 +22,7 @@ def main() -> None:
     parser.add_argument(
         "--predictions", type=Path, help="also write what is predicted of each record, JSON lines"
     )
+    parser.add_argument("--pictures", type=Path, help="folder to write the task's pictures to")
     arguments = parser.parse_args()
     configure_logging()
     tune_process()
@@ -29,6 +31,11 @@ def main() -> None:
     if arguments.predictions:
         write_predictions(arguments.predictions, evaluator.predictions(arguments.split))
         print(f"written: {arguments.predictions}")
+    if arguments.pictures:
+        for name, picture in evaluator.pictures(arguments.split).items():
+            path = arguments.pictures / f"{arguments.split}-{name}.png"
+            write_picture(path, picture)
+            print(f"written: {path}")
     print(format_table(arguments.split, metrics))
     print(f"written: {write_report(arguments.run, arguments.split, metrics)}")
 

@@ -98,6 +98,10 @@ class Evaluator:
         """What is predicted of each record of a split."""
         return self.task.predictions(split, self.serve)
 
+    def pictures(self, split: str) -> dict[str, np.ndarray]:
+        """What shows a person how the network does on a split, by name."""
+        return self.task.pictures(split, self.serve)
+
     def _losses(self, split: str) -> dict[str, float]:
         if not self.config.max_loss_batches:
             return {}

@@ -88,6 +88,17 @@ def retrieval_sheet(
     return _margin(below(rows))
 
 
+def caption_sheet(
+    images: Sequence[np.ndarray], captions: Sequence[str], *, num_columns: int = 4
+) -> np.ndarray:
+    """Draw images with what was written about each below it."""
+    tiles = [
+        below([fit(image, 2 * TILE), text_block(caption, width=2 * TILE, max_lines=5)])
+        for image, caption in zip(images, captions, strict=True)
+    ]
+    return _margin(sheet(tiles, num_columns=num_columns))
+
+
 def attention_map(
     image: np.ndarray, words: Sequence[str], weights: np.ndarray, *, num_columns: int = 6
 ) -> np.ndarray:

@@ -255,7 +255,7 @@ class Trainer:
         for split in self.splits:
             metrics = self.evaluator.measure(split)
             log.scalars(self.step, {f"{split}/{name}": value for name, value in metrics.items()})
-            for name, picture in self.task.pictures(split, self.evaluator.serve).items():
+            for name, picture in self.evaluator.pictures(split).items():
                 log.image(self.step, f"{split}/{name}", picture)
             logger.info("step %d, %s", self.step, format_table(split, metrics))
             results[split] = metrics

@@ -135,19 +135,50 @@ def test_padding_is_invisible(make_task, image: str, with_tags: bool) -> None:
     assert padded["num_tokens"] == alone["num_tokens"] == len(sample["target_ids"])
 
 
-def test_predictions_name_their_images(task: CaptioningTask) -> None:
+@pytest.fixture
+def serve(task: CaptioningTask):
+    """Serve with random weights, and count the records of each service in ``asked``."""
     runner = Runner()
-    program = build_service(task, task.services[0])
-    runner.start(program)
+    programs = {service.name: build_service(task, service) for service in task.services}
+    for program in programs.values():
+        runner.start(program)
+    asked: dict[str, int] = {}
 
     def serve(name: str, stream: Any) -> dict[str, np.ndarray]:
+        asked[name] = len(stream.records)
         samples = [stream.encode(record, None) for record in stream.records]
         batch = collate(samples, stream.fields)
-        return runner.run(program, batch) | {"index": np.arange(len(samples))}
+        return runner.run(programs[name], batch) | {"index": np.arange(len(samples))}
 
+    serve.asked = asked
+    return serve
+
+
+def test_predictions_name_their_images(task: CaptioningTask, serve) -> None:
     records, predictions = task.read_split("test"), task.predictions("test", serve)
     assert [x["image_id"] for x in predictions] == [record.image_id for record in records]
-    assert task.score("test", serve)["nats_per_token"] > 0
+    texts = {(x["image_id"], x["text"], x["score"]) for x in predictions}
+    assert len(texts) == len({x["image_id"] for x in predictions})
+    assert serve.asked == {"predict": len(records), "generate": len(texts)}
+
+
+def test_a_text_is_measured_beside_all_captions_of_its_image(task: CaptioningTask, serve) -> None:
+    metrics = task.score("test", serve)
+    records = task.read_split("test")
+    images = {record.image_id for record in records}
+    assert metrics["nats_per_token"] > 0 and 0 <= metrics["bleu_4"] <= metrics["bleu_1"] <= 1
+    assert metrics["written_texts"] == len(images) < len(records)
+    references = task.references(records)
+    assert sum(map(len, references.values())) == len(records)
+    assert [records[index].image_id for index in references] == list(
+        dict.fromkeys(record.image_id for record in records)
+    )
+
+
+def test_captions_are_drawn_below_their_images(task: CaptioningTask, serve) -> None:
+    pictures = task.pictures("test", serve)
+    assert pictures["captions"].shape[2] == 3
+    assert serve.asked == {"generate": min(8, len({x.image_id for x in task.read_split("test")}))}
 
 
 ADVERSARIAL = [

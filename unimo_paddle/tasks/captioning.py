@@ -17,6 +17,7 @@ from paddle import Tensor
 
 from unimo_paddle.adversarial import AdversarialConfig, PerturbedLoss
 from unimo_paddle.data.fields import Sample
+from unimo_paddle.data.image_files import read_image
 from unimo_paddle.data.original_pairs import (
     OriginalCaption,
     StoredRegions,
@@ -29,12 +30,14 @@ from unimo_paddle.data.text import CLS_ID, SEP_ID
 from unimo_paddle.errors import UserError
 from unimo_paddle.models import ModelConfig
 from unimo_paddle.models.search import GenerationConfig
+from unimo_paddle.pictures import caption_sheet
 from unimo_paddle.tasks.base import Arrays, TaskConfig, Tensors
 from unimo_paddle.tasks.finetuning import Prediction
 from unimo_paddle.tasks.image_records import (
     Image,
     ImageDataConfig,
     ImageTask,
+    LabelledImage,
     Text,
     check_ids,
     id_of,
@@ -50,6 +53,9 @@ from unimo_paddle.tasks.language import (
 )
 from unimo_paddle.tasks.segments import TAG_INPUTS, TARGETS, TEXT_INPUTS, TEXT_ORDER
 from unimo_paddle.tasks.writing import WritingTask
+
+NUM_DRAWN = 8  # images whose captions are shown
+TILE_SIZE = 256  # pixels that photographs are read with at least, to be shown
 
 
 @dataclass(frozen=True)
@@ -297,6 +303,22 @@ class CaptioningTask(WritingTask, ImageTask):
             metrics["nats_per_token_of_first"] = first["nats_per_token"]
         return metrics
 
+    def source_of(self, record: CaptionRecord, index: int) -> str | None:
+        """The image: a text is written once for all its captions."""
+        return record.image_id
+
+    def pictures(self, split: str, serve: Callable[..., Arrays]) -> dict[str, np.ndarray]:
+        """The first images of a split with what is written about them."""
+        firsts = {record.image_id: record for record in reversed(self.read_split(split))}
+        records = [x for x in reversed(firsts.values()) if _pixels_of(x.image) is not None]
+        records = records[:NUM_DRAWN]
+        if not records:
+            return {}
+        texts = self.texts_of(records, serve)
+        images = [_drawn(records[index].image) for index in texts]
+        sheet = caption_sheet(images, [made["text"] for made in texts.values()])
+        return {"captions": sheet}
+
     # ---- graph half
 
     def build_network(self) -> LanguageNetwork:
@@ -312,6 +334,18 @@ class CaptioningTask(WritingTask, ImageTask):
         return perturbed_language(
             self.config.adversarial, perturbed_sides(self.model), self.config.language
         )
+
+
+def _drawn(image: Image | StoredRegions) -> np.ndarray:
+    pixels = _pixels_of(image)
+    return pixels if isinstance(pixels, np.ndarray) else read_image(pixels, min_side=TILE_SIZE)
+
+
+def _pixels_of(image: Image | StoredRegions) -> Path | np.ndarray | None:
+    """What can be drawn of an image; nothing of regions."""
+    if isinstance(image, LabelledImage):
+        return image.pixels
+    return image if isinstance(image, (Path, np.ndarray)) else None
 
 
 def _no_text() -> Sample:

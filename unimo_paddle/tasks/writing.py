@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import re
 from abc import abstractmethod
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -60,9 +60,10 @@ class WritingTask(FineTuningTask):
         generation: GenerationConfig,
     ) -> None:
         super().__init__(data, model, assets_dir)
-        # The length of a target counts its [CLS].
-        longest = generation.max_length or language.max_target_length - 1
-        if longest >= model.max_text_length:
+        # The length of a target counts its [CLS], as the positions do.
+        room = model.max_text_length - 1
+        longest = generation.max_length or min(language.max_target_length - 1, room)
+        if longest > room:
             raise UserError(
                 f"task.generation.max_length is {longest}, but model.max_positions "
                 f"{model.max_positions} holds texts of {model.max_text_length} tokens with their "
@@ -172,19 +173,24 @@ class WritingTask(FineTuningTask):
 
     def predictions(self, split: str, serve: Callable[[str, Stream], Arrays]) -> list[Prediction]:
         """The text of each record of a split, and how likely its target is."""
-        likely = {item["index"]: item for item in super().predictions(split, serve)}
         records = self.read_split(split)
-        texts = self.texts_of(records, serve)
-        return [
-            {"index": index, **texts[index], **self._likelihood(records[index], likely.get(index))}
-            for index in texts
-        ]
+        sources = [self.source_of(record, index) for index, record in enumerate(records)]
+        firsts = {source: index for index, source in reversed([*enumerate(sources)])}
+        written = self.texts_of([records[index] for index in firsts.values()], serve)
+        texts = dict(zip(firsts, map(written.get, range(len(firsts))), strict=True))
+        predictions = []
+        for likely in super().predictions(split, serve):
+            index = likely["index"]
+            text = texts[sources[index]]
+            if text is None:
+                continue
+            known = likely if self.is_labelled(records[index]) else {"index": index}
+            predictions.append({"index": index, **text, **known})
+        return predictions
 
-    def _likelihood(self, record: Any, likely: Mapping[str, Any] | None) -> Prediction:
-        """Of a target that there is."""
-        if likely is None or not self.is_labelled(record):
-            return {}
-        return {key: value for key, value in likely.items() if key != "index"}
+    def source_of(self, record: Any, index: int) -> Hashable:
+        """What a text is written from, equal for records that differ in their targets only."""
+        return index
 
     def score(self, split: str, serve: Callable[[str, Stream], Arrays]) -> dict[str, float]:
         """How likely the targets are; how much written texts have in common with them."""
@@ -193,11 +199,12 @@ class WritingTask(FineTuningTask):
             return {}
         likely = super().predictions(split, serve)
         metrics = self.measure(likely, [records[item["index"]] for item in likely])
-        return metrics | self._score_texts(records, serve)
+        return metrics | self.score_texts(records, serve)
 
-    def _score_texts(
+    def score_texts(
         self, records: Sequence[Any], serve: Callable[[str, Stream], Arrays]
     ) -> dict[str, float]:
+        """BLEU of what is written for the first records."""
         references = self.references(records)
         chosen = list(references)[: self.language.written_records]
         if not chosen:
