@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -193,6 +194,17 @@ def _read_manifest(folder: Path) -> dict[str, Any]:
     return manifest
 
 
+def load_graph(path: Path) -> Any:
+    """An exported graph in Paddle's inference engine, on the threads of ``OMP_NUM_THREADS``."""
+    config = inference.Config(*(f"{path}{suffix}" for suffix in GRAPH_SUFFIXES))
+    config.disable_glog_info()
+    # On by default; one of its passes drops operations silently in Paddle 3.3.
+    config.disable_mkldnn()
+    # One by default, and then for the whole process.
+    config.set_cpu_math_library_num_threads(int(os.environ.get("OMP_NUM_THREADS", "1")))
+    return inference.create_predictor(config)
+
+
 class _Graph:
     """One exported graph with the fields it is fed."""
 
@@ -201,11 +213,7 @@ class _Graph:
             Field(item["name"], tuple(item["shape"]), item["dtype"], item["pad"])
             for item in entry["inputs"]
         ]
-        config = inference.Config(*(f"{path}{suffix}" for suffix in GRAPH_SUFFIXES))
-        config.disable_glog_info()
-        # On by default; one of its passes drops operations silently in Paddle 3.3.
-        config.disable_mkldnn()
-        self._predictor = inference.create_predictor(config)
+        self._predictor = load_graph(path)
         # Paddle gives the outputs names of its own, in the order in which they were saved.
         names = self._predictor.get_output_names()
         self._outputs = dict(zip(entry["outputs"], names, strict=True))

@@ -1,26 +1,29 @@
 """Captions written by one exported graph, and by the same weights stepped from Python.
 
-Both use the same layers, caches and beam-search operator; what differs is who runs the loop: the
-inference engine inside one graph, or the dynamic graph from Python, an operation at a time.
+The peer is what plain Paddle offers: the dynamic graph from Python, an operation at a time, with
+Paddle's matrix products. It has our caches, which no beam copies, and our beam-search operator.
 """
 
 from __future__ import annotations
 
+import contextlib
 import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import paddle
-from paddle import inference
 
 from unimo_paddle import distributed
 from unimo_paddle.benchmarks import Row, interleave
 from unimo_paddle.data.fields import collate
 from unimo_paddle.data.images import ImageConfig
 from unimo_paddle.data.text import CLS_ID, SEP_ID
-from unimo_paddle.models import ModelConfig
+from unimo_paddle.models import ModelConfig, heads, transformer
 from unimo_paddle.models.search import GenerationConfig
+from unimo_paddle.ops.few_rows import few_rows_product, few_rows_product_reference
+from unimo_paddle.predictor import load_graph
 from unimo_paddle.program import Runner, build_forward
 from unimo_paddle.tasks.captioning import CaptionDataConfig, CaptioningConfig, CaptioningTask
 from unimo_paddle.tasks.writing import write_texts
@@ -29,7 +32,6 @@ NUM_REGIONS = (37, 101)
 BATCHES = (1, 8, 32)
 NUM_BEAMS = 5
 NUM_TOKENS = 20
-_GRAPH_SUFFIXES = (".json", ".pdiparams")
 
 
 def run(
@@ -80,7 +82,7 @@ class _Bench:
             )
         weights = runner.state([program])
         self.weight_bytes = sum(value.nbytes for value in weights.values())
-        self.predictor = _predictor(folder / "captions")
+        self.predictor = load_graph(folder / "captions")
         paddle.disable_static()
         self.network = self.task.build_network()
         self.network.eval()
@@ -103,7 +105,7 @@ class _Bench:
             return self.predictor.get_output_handle(names[0]).copy_to_cpu()
 
         def stepped() -> np.ndarray:
-            with paddle.no_grad():
+            with paddle.no_grad(), _plain_products():
                 return self._write(self.network, tensors)["tokens"].numpy()
 
         np.testing.assert_array_equal(ours(), stepped())
@@ -135,9 +137,14 @@ class _Bench:
         return collate(samples, self.task.writing_inputs)
 
 
-def _predictor(path: Path) -> Any:
-    """As ``predictor`` makes it."""
-    config = inference.Config(*(f"{path}{suffix}" for suffix in _GRAPH_SUFFIXES))
-    config.disable_glog_info()
-    config.disable_mkldnn()
-    return inference.create_predictor(config)
+@contextlib.contextmanager
+def _plain_products() -> Iterator[None]:
+    """Paddle's own matrix products in the steps of writing."""
+    modules = (heads, transformer)
+    for module in modules:
+        module.few_rows_product = few_rows_product_reference
+    try:
+        yield
+    finally:
+        for module in modules:
+            module.few_rows_product = few_rows_product

@@ -79,7 +79,7 @@ class Writer:
         last = num_real - 1
         hidden = pick_rows(encoding.text, last)[:, 0]
         rows = self.config.num_rows
-        logits = self.head(hidden).unsqueeze(1).tile([1, rows, 1])
+        logits = self.head(hidden, few_rows=True).unsqueeze(1).tile([1, rows, 1])
         context = self._context(input_ids, num_real, text_order)
         search = self.search.start(context) if seeds is None else self.search.start(context, seeds)
         step = paddle.zeros([1], "int64")
@@ -107,7 +107,7 @@ class Writer:
                 [KeysValues(*pair) for pair in zip(caches[::2], caches[1::2], strict=True)],
                 _bias_of(ancestors, rows),
             )
-            logits = self.head(hidden.flatten(0, 1))
+            logits = self.head(hidden.flatten(0, 1), few_rows=True)
             logits = logits.reshape([-1, rows, logits.shape[-1]])
             choice = self.search.choose(logits, step, search)
             ancestors = pick_rows(ancestors, choice.parents)

@@ -20,6 +20,7 @@ from unimo_paddle.models.transformer import (
     named_constant,
     named_weight,
 )
+from unimo_paddle.ops.few_rows import few_rows_product
 
 HEAD_DROPOUT = 0.1  # the original's, whatever the model's own dropout is
 ENTAILMENT_SIZE = 2048  # the original's, whatever the model's width is
@@ -121,9 +122,16 @@ class LanguageHead(nn.Layer):
             [config.vocab_size], attr=named_constant("mask_lm_out_fc.b_0", 0.0), is_bias=True
         )
 
-    def forward(self, hidden: paddle.Tensor) -> paddle.Tensor:
-        """Return logits [P, V] from the hidden states [P, D] of the chosen positions."""
-        hidden = self.norm(self.activate(self.transform(hidden)))
+    def forward(self, hidden: paddle.Tensor, *, few_rows: bool = False) -> paddle.Tensor:
+        """Return logits [P, V] from the hidden states [P, D] of the chosen positions.
+
+        Args:
+            few_rows: read the weights once for all, as suits the steps of writing; no gradient.
+        """
+        hidden = self.norm(self.activate(self.transform(hidden, few_rows=few_rows)))
+        if few_rows and not paddle.is_compiled_with_cuda():
+            matrix = self.word_embedding if self.is_tied else self.weight
+            return few_rows_product(hidden, matrix, self.bias, is_transposed=self.is_tied)
         if self.is_tied:
             logits = paddle.matmul(hidden, self.word_embedding, transpose_y=True)
         else:

@@ -13,6 +13,8 @@ import paddle
 from paddle import nn
 from paddle.nn import functional as F
 
+from unimo_paddle.ops.few_rows import few_rows_product
+
 ACTIVATIONS: dict[str, Callable[[paddle.Tensor], paddle.Tensor]] = {
     "gelu": F.gelu,
     "gelu_tanh": lambda x: F.gelu(x, approximate=True),
@@ -61,8 +63,14 @@ class Dense(nn.Layer):
         if bias_attr is not None:
             self.bias = self.create_parameter([output_size], attr=bias_attr, is_bias=True)
 
-    def forward(self, x: paddle.Tensor) -> paddle.Tensor:
-        """Return [..., output_size] from [..., input_size]."""
+    def forward(self, x: paddle.Tensor, *, few_rows: bool = False) -> paddle.Tensor:
+        """Return [..., output_size] from [..., input_size].
+
+        Args:
+            few_rows: read the weight once for all, as suits the steps of writing; no gradient.
+        """
+        if few_rows and not paddle.is_compiled_with_cuda():
+            return few_rows_product(x, self.weight, self.bias)
         product = paddle.matmul(x, self.weight)
         if self.bias is None:
             return product
@@ -130,17 +138,18 @@ class MultiHeadAttention(nn.Layer):
         self.output = linear(f"{name}_output_fc", hidden_size, hidden_size, scale)
         self.dropout = nn.Dropout(dropout)
 
-    def remember(self, hidden: paddle.Tensor) -> KeysValues:
+    def remember(self, hidden: paddle.Tensor, *, few_rows: bool = False) -> KeysValues:
         """The keys and values of hidden states [B, L, D]."""
-        return KeysValues(
-            self._split_heads(self.key(hidden)), self._split_heads(self.value(hidden))
-        )
+        keys, values = (fc(hidden, few_rows=few_rows) for fc in (self.key, self.value))
+        return KeysValues(self._split_heads(keys), self._split_heads(values))
 
     def forward(
         self,
         hidden: paddle.Tensor,
         memories: Sequence[KeysValues],
         biases: Sequence[paddle.Tensor],
+        *,
+        few_rows: bool = False,
     ) -> tuple[paddle.Tensor, paddle.Tensor]:
         """Return the attended values [B, Q, D] and the probabilities [H, B, Q, L].
 
@@ -154,13 +163,14 @@ class MultiHeadAttention(nn.Layer):
             biases: of each memory, [B, Q, length] (or 1 in the place of Q): 0 where row may see
                 column, -1e4 elsewhere.
         """
-        query = self._split_heads(self.query(hidden) * self.head_size**-0.5)  # [H, B, Q, d]
+        query = self.query(hidden, few_rows=few_rows) * self.head_size**-0.5
+        query = self._split_heads(query)  # [H, B, Q, d]
         scores = [
             paddle.matmul(query, memory.keys, transpose_y=True) + bias
             for memory, bias in zip(memories, biases, strict=True)
         ]
-        joined = scores[0] if len(scores) == 1 else paddle.concat(scores, axis=-1)
-        probabilities = F.softmax(joined)
+        together = scores[0] if len(scores) == 1 else paddle.concat(scores, axis=-1)
+        probabilities = F.softmax(together)
         shares = [self.dropout(probabilities)]
         if len(memories) > 1:
             lengths = [paddle.shape(memory.keys)[2] for memory in memories]
@@ -169,7 +179,8 @@ class MultiHeadAttention(nn.Layer):
             paddle.matmul(share, memory.values)
             for share, memory in zip(shares, memories, strict=True)
         )
-        return self.output(attended.transpose([1, 2, 0, 3]).flatten(2)), probabilities
+        joined = attended.transpose([1, 2, 0, 3]).flatten(2)
+        return self.output(joined, few_rows=few_rows), probabilities
 
     def _split_heads(self, x: paddle.Tensor) -> paddle.Tensor:
         return x.reshape([0, 0, self.num_heads, self.head_size]).transpose([2, 0, 1, 3])
@@ -240,13 +251,16 @@ class TransformerLayer(nn.Layer):
         Returns:
             the next hidden states, and the cache with the new positions.
         """
-        cache = cache.extended(self.attention.remember(hidden))
-        attended, _ = self.attention(hidden, [memory, cache], biases)
-        return self._transform(hidden, attended), cache
+        cache = cache.extended(self.attention.remember(hidden, few_rows=True))
+        attended, _ = self.attention(hidden, [memory, cache], biases, few_rows=True)
+        return self._transform(hidden, attended, few_rows=True), cache
 
-    def _transform(self, hidden: paddle.Tensor, attended: paddle.Tensor) -> paddle.Tensor:
+    def _transform(
+        self, hidden: paddle.Tensor, attended: paddle.Tensor, *, few_rows: bool = False
+    ) -> paddle.Tensor:
         hidden = self.attention_norm(hidden + self.dropout(attended))
-        transformed = self.contract(self.activate(self.expand(hidden)))
+        expanded = self.activate(self.expand(hidden, few_rows=few_rows))
+        transformed = self.contract(expanded, few_rows=few_rows)
         return self.output_norm(hidden + self.dropout(transformed))
 
 

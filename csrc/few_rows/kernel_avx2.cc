@@ -1,0 +1,9 @@
+// The kernel for AVX2 and FMA (x86-64-v3).
+
+#include "few_rows/kernel_impl.h"
+
+namespace unimo {
+
+const FewRowsKernel kFewRowsAvx2 = make_few_rows_kernel();
+
+}  // namespace unimo
