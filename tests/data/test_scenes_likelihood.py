@@ -17,6 +17,7 @@ from unimo_paddle.data.scenes import (
     ensure_scenes,
     first_caption_entropy,
     sample_scene,
+    sayable_share,
     write_captions,
 )
 from unimo_paddle.data.scenes.grammar import SceneObject, relations_of, scene_graph
@@ -270,3 +271,14 @@ def test_a_step_that_draws_in_a_way_not_known_fails_instead_of_being_counted_wro
         outcomes(lambda rng: rng.choice(3))
     with pytest.raises(TypeError):
         outcomes(lambda rng: rng.random() > 0.5)
+
+
+def test_the_share_of_captions_that_can_be_said_is_counted(folder: Path) -> None:
+    path = folder / "test.jsonl"
+    records = [json.loads(line) for line in path.read_text().splitlines()]
+    said = {record["image"]: record["captions"][-1] for record in records}
+    assert sayable_share(path, said) == 1.0
+    for record in records[:2]:
+        said[record["image"]] = "a purple elephant in the middle"
+    assert sayable_share(path, said) == pytest.approx(1 - 2 / len(records))
+    assert sayable_share(path, {}) == 0.0

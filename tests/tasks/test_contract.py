@@ -19,8 +19,10 @@ import pytest
 from tests.tasks.contract_cases import CASES, GENERATE, PREDICT, SPLIT, Served
 from unimo_paddle.config import load_evaluator
 from unimo_paddle.data.fields import Sample, collate
+from unimo_paddle.errors import UserError
 from unimo_paddle.evaluation import Evaluator
 from unimo_paddle.optimizer import OptimizerConfig, build_optimizer
+from unimo_paddle.predictor import Predictor
 from unimo_paddle.program import StaticProgram, build_evaluation, build_service, build_training
 from unimo_paddle.tasks.base import Service, Task
 
@@ -195,3 +197,64 @@ def test_encoding_needs_no_label(evaluators, name: str, service: str) -> None:
     task, served = evaluators(name).task, CASES[name].served[service]
     sample = served.encode(task, items_of(task, served)[0])
     assert set(sample) == {field.name for field in service_of(task, service).inputs}
+
+
+# ---- writing, through a bundle
+
+
+def written_items(evaluators, name: str) -> list[dict[str, Any]]:
+    task = evaluators(name).task
+    return items_of(task, CASES[name].served[GENERATE])
+
+
+@pytest.mark.parametrize("name", ["seq2seq", "dialogue", "captioning"])
+def test_texts_do_not_depend_on_their_batch(bundles, evaluators, name: str) -> None:
+    items = written_items(evaluators, name)
+    items = (items * 8)[:8]
+    predictors = [Predictor(bundles(name), batch_size=size) for size in (8, 3, 1)]
+    whole = predictors[0].generate(items)
+    for predictor in predictors:
+        for some in (items, items[5:], items[:1], items[::-1]):  # one predictor, other shapes
+            expected = [whole[items.index(item)] for item in some]
+            made = predictor.generate(some)
+            assert [x["text"] for x in made] == [x["text"] for x in expected]
+            scores = [x["score"] for x in expected]
+            assert [x["score"] for x in made] == pytest.approx(scores, abs=1e-4)
+
+
+def test_captions_of_images_can_begin_as_asked(bundles, evaluators) -> None:
+    predictor = Predictor(bundles("captioning"))
+    items = written_items(evaluators, "captioning")[:2]
+    images = [item["image"] for item in items]
+    assert predictor.caption(images) == [made["text"] for made in predictor.generate(items)]
+    begun = predictor.caption(images, prefix="a red star")
+    assert begun != predictor.caption(images)
+    assert begun == [x["text"] for x in predictor.generate(items, prefix="a red star")]
+
+
+def test_a_text_alone_is_a_source(bundles) -> None:
+    predictor = Predictor(bundles("seq2seq"))
+    assert predictor.generate(["the dog runs"]) == predictor.generate([{"src": "the dog runs"}])
+
+
+def test_a_question_is_answered(bundles, evaluators) -> None:
+    task = evaluators("vqa").task
+    item = items_of(task, CASES["vqa"].served[PREDICT])[0]
+    predictor = Predictor(bundles("vqa"))
+    (prediction,) = predictor.predict([item])
+    assert predictor.answer(item["image"], item["question"]) == prediction["answer"]
+
+
+@pytest.mark.parametrize(
+    ("name", "call", "message"),
+    [
+        ("vqa", lambda p: p.generate(["x"]), "this bundle has no generate; it serves predict"),
+        ("captioning", lambda p: p.generate(["x"]), "generate: item 0: key 'image' is missing"),
+        ("seq2seq", lambda p: p.generate([7]), "generate: item 0 is 7; give a dictionary"),
+        ("seq2seq", lambda p: p.generate("x"), "generate needs a list of at least one item"),
+    ],
+)
+def test_what_cannot_be_written_is_told(bundles, name: str, call, message: str) -> None:
+    with pytest.raises(UserError) as error:
+        call(Predictor(bundles(name)))
+    assert message in str(error.value)

@@ -101,7 +101,7 @@ def test_texts_are_measured_by_words_of_the_first_records(make_task) -> None:
         made = [[f"{record.target}"] for record in stream.records]
         return outputs_of(task, made) | {"index": np.arange(len(made))}
 
-    metrics = task.score_texts(records, serve)
+    metrics = task.score_texts("dev", records, serve)
     assert asked == [(GENERATE, 2)]
     assert metrics["bleu_1"] == metrics["bleu_4"] == metrics["length_ratio"] == 1.0
     assert metrics["written_texts"] == 2

@@ -25,6 +25,7 @@ from unimo_paddle.data.original_pairs import (
     read_objects,
 )
 from unimo_paddle.data.records import Fault, check_text, texts_of
+from unimo_paddle.data.scenes import sayable_share
 from unimo_paddle.data.sequences import append_target
 from unimo_paddle.data.text import CLS_ID, SEP_ID
 from unimo_paddle.errors import UserError
@@ -302,6 +303,13 @@ class CaptioningTask(WritingTask, ImageTask):
             first = measure_likelihood([predictions[place] for place in places.values()])
             metrics["nats_per_token_of_first"] = first["nats_per_token"]
         return metrics
+
+    def judge(self, split: str, written: Sequence[tuple[CaptionRecord, str]]) -> dict[str, float]:
+        """Of the built-in scenes: the share of captions that are true."""
+        if self.data.source != "scenes":
+            return {}
+        captions = {record.image_id: text for record, text in written}
+        return {"true_captions": sayable_share(self.split_path(split), captions)}
 
     def source_of(self, record: CaptionRecord, index: int) -> str | None:
         """The image: a text is written once for all its captions."""

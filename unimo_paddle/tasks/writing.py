@@ -199,10 +199,10 @@ class WritingTask(FineTuningTask):
             return {}
         likely = super().predictions(split, serve)
         metrics = self.measure(likely, [records[item["index"]] for item in likely])
-        return metrics | self.score_texts(records, serve)
+        return metrics | self.score_texts(split, records, serve)
 
     def score_texts(
-        self, records: Sequence[Any], serve: Callable[[str, Stream], Arrays]
+        self, split: str, records: Sequence[Any], serve: Callable[[str, Stream], Arrays]
     ) -> dict[str, float]:
         """BLEU of what is written for the first records."""
         references = self.references(records)
@@ -213,12 +213,18 @@ class WritingTask(FineTuningTask):
         hypotheses = [words_of(texts[place]["text"]) for place in texts]
         right = [[words_of(text) for text in references[chosen[place]]] for place in texts]
         bleu = corpus_bleu(hypotheses, right)
+        written = [(records[chosen[place]], made["text"]) for place, made in texts.items()]
         return {
             "bleu_1": bleu.scores[0],
             "bleu_4": bleu.score,
             "length_ratio": bleu.length_ratio,
             "written_texts": len(texts),
+            **self.judge(split, written),
         }
+
+    def judge(self, split: str, written: Sequence[tuple[Any, str]]) -> dict[str, float]:
+        """What a task can say itself of texts that were written for records of a split."""
+        return {}
 
 
 def words_of(text: str) -> list[str]:

@@ -20,7 +20,11 @@ from unimo_paddle.data.scenes.drawing import render
 from unimo_paddle.data.scenes.gallery import contact_sheet
 from unimo_paddle.data.scenes.grammar import Scene, sample_scene
 from unimo_paddle.data.scenes.language import write_captions
-from unimo_paddle.data.scenes.likelihood import caption_log_probability, first_caption_entropy
+from unimo_paddle.data.scenes.likelihood import (
+    caption_log_probability,
+    first_caption_entropy,
+    sayable_share,
+)
 from unimo_paddle.data.scenes.meaning import Meaning, Mention, identifying_share
 
 __all__ = [
@@ -37,5 +41,6 @@ __all__ = [
     "read_manifest",
     "render",
     "sample_scene",
+    "sayable_share",
     "write_captions",
 ]

@@ -13,7 +13,7 @@ from __future__ import annotations
 import json
 import math
 from collections import defaultdict
-from collections.abc import Callable, Hashable, Iterator, Sequence
+from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
 from functools import cache, lru_cache
 from itertools import product
 from pathlib import Path
@@ -73,6 +73,22 @@ def first_caption_entropy(
     if num_tokens == 0:
         raise UserError(f"{path} holds no captions; choose another split")
     return total / num_tokens
+
+
+def sayable_share(path: Path, captions: Mapping[str, str]) -> float:
+    """Return the share of captions that the generator could have said: true, and in its words.
+
+    Args:
+        path: a file of images with captions, written by `ensure_scenes`.
+        captions: by the image, as the file names it.
+    """
+    records = map(json.loads, path.read_text(encoding="utf-8").splitlines())
+    sayable = [
+        caption_log_probability(scene_of(record["graph"]), captions[record["image"]]) > -math.inf
+        for record in records
+        if record["image"] in captions
+    ]
+    return sum(sayable) / max(1, len(sayable))
 
 
 def caption_log_probability(scene: Scene, caption: str) -> float:
