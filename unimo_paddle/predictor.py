@@ -107,7 +107,7 @@ class Predictor:
             named = {"src": item} if isinstance(item, str) else item
             sample = self._encode_item(named, number, begin, GENERATE)
             samples.append(sample | {SEED.name: np.int64(seed + number)})
-        return self._task.decode_texts(self._run(GENERATE, samples))
+        return self._task.decode_texts(self._run(GENERATE, samples), prefix)
 
     def caption(self, images: Sequence[Image], *, prefix: str = "", seed: int = 0) -> list[str]:
         """Write a caption for each image: a file, or pixels [H, W, 3] uint8 RGB."""

@@ -228,7 +228,7 @@ def test_captions_of_images_can_begin_as_asked(bundles, evaluators) -> None:
     images = [item["image"] for item in items]
     assert predictor.caption(images) == [made["text"] for made in predictor.generate(items)]
     begun = predictor.caption(images, prefix="a red star")
-    assert begun != predictor.caption(images)
+    assert all(text.startswith("a red star") for text in begun)
     assert begun == [x["text"] for x in predictor.generate(items, prefix="a red star")]
 
 

@@ -54,6 +54,12 @@ def test_a_text_ends_at_its_end_without_special_tokens_and_double_spaces(make_ta
     assert "texts" not in made[0]
 
 
+def test_a_given_beginning_is_part_of_the_text(make_task) -> None:
+    task = make_task()
+    made = task.decode_texts(outputs_of(task, [[" cat runs"], ["s"]]), prefix="the blue")
+    assert [item["text"] for item in made] == ["the blue cat runs", "the blues"]
+
+
 def test_several_texts_come_best_first(make_task) -> None:
     task = make_task()
     (made,) = task.decode_texts(outputs_of(task, [["a man", "a dog"]]))

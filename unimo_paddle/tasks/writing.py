@@ -151,9 +151,10 @@ class WritingTask(FineTuningTask):
         """How likely each target is."""
         return decode_likelihood(outputs)
 
-    def decode_texts(self, outputs: Arrays) -> list[Prediction]:
-        """The texts of each record."""
-        return decode_texts(outputs, self.tokenizer, end_token=self.end_token)
+    def decode_texts(self, outputs: Arrays, prefix: str = "") -> list[Prediction]:
+        """The texts of each record, with the prefix that they were begun with."""
+        given = self.tokenizer.encode(prefix)
+        return decode_texts(outputs, self.tokenizer, end_token=self.end_token, given=given)
 
     def measure(
         self, predictions: Sequence[Prediction], records: Sequence[Any]
@@ -283,15 +284,21 @@ def write_texts(
     return texts._asdict()
 
 
-def decode_texts(outputs: Arrays, tokenizer: Tokenizer, *, end_token: int) -> list[Prediction]:
-    """The texts of each sample, best first: ``text``, ``score``, and all where there are more."""
+def decode_texts(
+    outputs: Arrays, tokenizer: Tokenizer, *, end_token: int, given: Sequence[int] = ()
+) -> list[Prediction]:
+    """The texts of each sample, best first: ``text``, ``score``, and all where there are more.
+
+    Args:
+        given: the tokens that all texts were begun with.
+    """
     predictions = []
     for tokens, scores in zip(outputs["tokens"], outputs["scores"], strict=True):
         if np.isnan(scores).any():
             raise UserError(
                 "a text has no score (NaN), so the weights are broken; choose an earlier checkpoint"
             )
-        texts = [text_of_ids(row, tokenizer, end_token=end_token) for row in tokens]
+        texts = [text_of_ids(row, tokenizer, end_token=end_token, given=given) for row in tokens]
         prediction = {"text": texts[0], "score": float(scores[0])}
         if len(texts) > 1:
             prediction |= {"texts": texts, "scores": [float(score) for score in scores]}
@@ -305,6 +312,8 @@ def ids_before_end(tokens: np.ndarray, end_token: int) -> np.ndarray:
     return tokens[: ends[0]] if len(ends) else tokens
 
 
-def text_of_ids(tokens: np.ndarray, tokenizer: Tokenizer, *, end_token: int) -> str:
+def text_of_ids(
+    tokens: np.ndarray, tokenizer: Tokenizer, *, end_token: int, given: Sequence[int] = ()
+) -> str:
     """The text up to its end, without special tokens, white space collapsed."""
-    return " ".join(tokenizer.decode(ids_before_end(tokens, end_token)).split())
+    return " ".join(tokenizer.decode([*given, *ids_before_end(tokens, end_token)]).split())
