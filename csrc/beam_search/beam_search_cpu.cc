@@ -3,30 +3,38 @@
 #include <omp.h>
 
 #include <algorithm>
+#include <functional>
+#include <limits>
 #include <vector>
 
 #include "beam_search/beam_search.h"
 #include "beam_search/candidate.h"
-#include "common/simd.h"
+#include "beam_search/kernel.h"
+#include "common/instruction_sets.h"
 
 namespace unimo {
 namespace {
 
-constexpr std::int64_t kSpan = 8 * kLanes;  // tokens tested at once against the worst kept
+constexpr float kInfinity = std::numeric_limits<float>::infinity();
 
 // One beam's logits, with the end token's replaced while it is not allowed.
 class Row {
  public:
-  Row(const BeamSearchInputs& inputs, const BeamSearchSettings& settings, std::int64_t row)
+  // spans: scratch, kept from row to row.
+  Row(const BeamKernel& kernel, const BeamSearchInputs& inputs, const BeamSearchSettings& settings,
+      std::int64_t row, std::vector<float>* spans)
       : in_(inputs),
         settings_(settings),
         row_(row),
         logits_(inputs.logits + row * inputs.vocabulary),
+        two_k_(settings.rule == BeamRule::kTwoK),
         too_short_(*inputs.step < settings.min_length),
-        end_replaced_(too_short_ && settings.rule == BeamRule::kOriginal) {
-    normalise();
+        end_replaced_(too_short_ && !two_k_),
+        offset_(two_k_ ? inputs.scores[row] : 0.0f) {
+    survey(kernel, spans);
   }
 
+  // Fill in the beam's candidates, best first.
   void offer(Candidate* candidates, std::int64_t count);
 
  private:
@@ -36,66 +44,66 @@ class Row {
     work(std::int64_t{0}, settings_.end_token);
     work(settings_.end_token + 1, in_.vocabulary);
   }
-  void normalise();
-  float log_probability(float logit) const { return (logit - max_) - log_sum_; }
+  void survey(const BeamKernel& kernel, std::vector<float>* spans);
+  float least_of_best(std::int64_t count) const;
+  float score_of(float logit) const { return offset_ + ((logit - largest_) - log_sum_); }
   void insert(std::int64_t token, float logit, Candidate* candidates, std::int64_t count);
 
   const BeamSearchInputs& in_;
   const BeamSearchSettings& settings_;
   const std::int64_t row_;
   const float* const logits_;
+  const bool two_k_;
   const bool too_short_;
   const bool end_replaced_;
-  float max_ = -kInfinity;
+  const float offset_;  // what ranks is offset + log-probability
+  const float* maxima_ = nullptr;
+  std::int64_t num_spans_ = 0;
+  float largest_ = 0.0f;
   float log_sum_ = 0.0f;
-  float offset_ = 0.0f;  // what ranks is offset + log-probability
   std::int64_t num_kept_ = 0;
 };
 
-void Row::normalise() {
-  if (end_replaced_) max_ = kEndTokenLogit;
+// Read the row once.
+void Row::survey(const BeamKernel& kernel, std::vector<float>* spans) {
+  spans->resize(in_.vocabulary / kSpan + 2);  // both ranges may end within a span
+  RunningSum running = {std::numeric_limits<float>::lowest(), 0.0};
+  if (end_replaced_) running = {kEndTokenLogit, 1.0};
   for_each_range([&](std::int64_t begin, std::int64_t end) {
-    Vector largest = broadcast(max_);
-    std::int64_t v = begin;
-    for (; v + kLanes <= end; v += kLanes) {
-      const Vector logit = load(logits_ + v);
-      largest = logit > largest ? logit : largest;
-    }
-    max_ = max_lanes(largest);
-    for (; v < end; ++v) max_ = logits_[v] > max_ ? logits_[v] : max_;
+    kernel.survey(logits_ + begin, end - begin, spans->data() + num_spans_, &running);
+    num_spans_ += (end - begin + kSpan - 1) / kSpan;
   });
-  double sum = end_replaced_ ? std::exp(static_cast<double>(kEndTokenLogit) - max_) : 0.0;
-  for_each_range([&](std::int64_t begin, std::int64_t end) {
-    DoubleVector sums = {};
-    std::int64_t v = begin;
-    for (; v + kLanes <= end; v += kLanes) sums += widen(fast_exp(load(logits_ + v) - max_));
-    sum += sum_lanes(sums);
-    for (; v < end; ++v) sum += std::exp(logits_[v] - max_);
-  });
-  log_sum_ = static_cast<float>(std::log(sum));
+  maxima_ = spans->data();
+  largest_ = running.largest;
+  // Nothing but -inf has no log-probabilities.
+  log_sum_ = running.sum > 0.0 ? static_cast<float>(std::log(running.sum))
+                               : std::numeric_limits<float>::quiet_NaN();
 }
 
-// Fill in the beam's candidates, best first.
+// A logit that `count` tokens reach: that many spans have such a largest one.
+float Row::least_of_best(std::int64_t count) const {
+  if (two_k_) count += in_.num_blocked + too_short_;  // a largest one may be banned
+  if (count > num_spans_ || std::isnan(offset_ + log_sum_)) return -kInfinity;
+  std::vector<float> best(maxima_, maxima_ + num_spans_);
+  std::nth_element(best.begin(), best.begin() + (count - 1), best.end(), std::greater<float>());
+  return best[count - 1];
+}
+
 void Row::offer(Candidate* candidates, std::int64_t count) {
-  const bool two_k = settings_.rule == BeamRule::kTwoK;
-  offset_ = two_k ? in_.scores[row_] : 0.0f;
-  const bool is_nan = std::isnan(offset_ + log_sum_);
+  // In scores, where different logits can be equal.
+  const float least = score_of(least_of_best(count));
+  const float* maximum = maxima_;
   for_each_range([&](std::int64_t begin, std::int64_t end) {
     for (std::int64_t span = begin; span < end; span += kSpan) {
+      if (score_of(*maximum++) < least) continue;
       const std::int64_t stop = std::min(span + kSpan, end);
-      if (num_kept_ == count && !is_nan) {
-        float largest = -kInfinity;
-        for (std::int64_t v = span; v < stop; ++v) {
-          largest = logits_[v] > largest ? logits_[v] : largest;
-        }
-        // An equal score later in the row ranks behind.
-        if (offset_ + log_probability(largest) <= candidates[count - 1].score) continue;
+      for (std::int64_t v = span; v < stop; ++v) {
+        if (!(score_of(logits_[v]) < least)) insert(v, logits_[v], candidates, count);
       }
-      for (std::int64_t v = span; v < stop; ++v) insert(v, logits_[v], candidates, count);
     }
   });
   if (end_replaced_) insert(settings_.end_token, kEndTokenLogit, candidates, count);
-  if (two_k) return;
+  if (two_k_) return;
   const float before = length_factor(*in_.step + 5, settings_.length_penalty);
   const float after = length_factor(*in_.step + 6, settings_.length_penalty);
   for (std::int64_t i = 0; i < count; ++i) {
@@ -107,13 +115,8 @@ void Row::offer(Candidate* candidates, std::int64_t count) {
 
 // Keep the token if it ranks among the best of those seen so far.
 void Row::insert(std::int64_t token, float logit, Candidate* candidates, std::int64_t count) {
-  float score = offset_ + log_probability(logit);
-  if (num_kept_ == count &&
-      !ranks_before(score, token, candidates[count - 1].score, candidates[count - 1].token)) {
-    return;
-  }
-  if (settings_.rule == BeamRule::kTwoK &&
-      ((too_short_ && token == settings_.end_token) || is_blocked(in_, row_, token))) {
+  float score = score_of(logit);
+  if (two_k_ && ((too_short_ && token == settings_.end_token) || is_blocked(in_, row_, token))) {
     score = offset_ + kLowest;
   }
   std::int64_t place = std::min(num_kept_, count - 1);
@@ -154,15 +157,22 @@ void choose_beams(const BeamSearchInputs& inputs, const BeamSearchSettings& sett
 
 void beam_search_step_cpu(const BeamSearchInputs& inputs, const BeamSearchSettings& settings,
                           const BeamSearchOutputs& outputs, int num_threads) {
+  beam_search_step_by(UNIMO_BEST_KERNEL(kBeam), inputs, settings, outputs, num_threads);
+}
+
+void beam_search_step_by(const BeamKernel& kernel, const BeamSearchInputs& inputs,
+                         const BeamSearchSettings& settings, const BeamSearchOutputs& outputs,
+                         int num_threads) {
   const std::int64_t rows = inputs.batch * inputs.beams;
   const std::int64_t count = candidates_per_beam(inputs, settings.rule);
   std::vector<Candidate> candidates(rows * count, Candidate{-kInfinity, -1});
 #pragma omp parallel num_threads(std::max(1, num_threads))
   {
+    std::vector<float> spans;
 #pragma omp for schedule(static)
     for (std::int64_t row = 0; row < rows; ++row) {
       if (!inputs.finished[row]) {
-        Row(inputs, settings, row).offer(candidates.data() + row * count, count);
+        Row(kernel, inputs, settings, row, &spans).offer(candidates.data() + row * count, count);
       } else if (settings.rule == BeamRule::kOriginal) {
         candidates[row * count] = {inputs.scores[row], settings.end_token};
       }

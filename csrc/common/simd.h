@@ -65,6 +65,13 @@ static inline Vector load_some(const float* source, std::int64_t count) {
   return value;
 }
 
+// The first `count` lanes to memory (none below 1, all from kLanes on).
+static inline void store_some(float* target, Vector value, std::int64_t count) {
+  if (count >= kLanes) return store(target, value);
+  if (count > 0)
+    std::memcpy(target, &value, static_cast<std::size_t>(count) % kLanes * sizeof(float));
+}
+
 static inline DoubleVector widen(Vector value) {
   return __builtin_convertvector(value, DoubleVector);
 }

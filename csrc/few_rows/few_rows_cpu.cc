@@ -4,26 +4,12 @@
 
 #include <algorithm>
 
+#include "common/instruction_sets.h"
 #include "few_rows/kernel.h"
 
 namespace unimo {
-namespace {
-
-const FewRowsKernel& best_kernel() {
-#if defined(__x86_64__)
-  if (__builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
-      __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vl")) {
-    return kFewRowsAvx512;
-  }
-  if (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma")) return kFewRowsAvx2;
-#endif
-  return kFewRowsPortable;
-}
-
-}  // namespace
-
 void few_rows_product_cpu(const FewRowsInputs& inputs, float* products, int num_threads) {
-  few_rows_product_by(best_kernel(), inputs, products, num_threads);
+  few_rows_product_by(UNIMO_BEST_KERNEL(kFewRows), inputs, products, num_threads);
 }
 
 void few_rows_product_by(const FewRowsKernel& kernel, const FewRowsInputs& inputs, float* products,

@@ -3,8 +3,7 @@
 
 #pragma once
 
-#include <type_traits>
-
+#include "common/row_groups.h"
 #include "common/simd.h"
 #include "few_rows/kernel.h"
 
@@ -27,15 +26,6 @@ constexpr std::int64_t kBlockMatrixRows = 8;
 constexpr std::int64_t smaller(std::int64_t a, std::int64_t b) { return a < b ? a : b; }
 
 inline void prefetch(const float* address) { __builtin_prefetch(address, 0, 3); }
-
-// Call work with the number of rows at hand as a constant: all in groups, then the rest.
-template <int kCount, typename Work>
-void for_each_group(std::int64_t num_rows, const Work& work, std::int64_t first = 0) {
-  for (; first + kCount <= num_rows; first += kCount) {
-    work(first, std::integral_constant<int, kCount>());
-  }
-  if constexpr (kCount > 1) for_each_group<kCount - 1>(num_rows, work, first);
-}
 
 // ---- matrix [depth, columns]
 

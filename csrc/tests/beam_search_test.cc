@@ -4,12 +4,14 @@
 
 #include <string>
 
+#include "beam_search/kernel.h"
 #include "beam_search_case.h"
+#include "common/instruction_sets.h"
 
 namespace unimo {
 namespace {
 
-void test_equals_sorting(BeamRule rule, const std::string& name) {
+void test_equals_sorting(const BeamKernel& kernel, BeamRule rule, const std::string& name) {
   struct Size {
     std::int64_t batch, beams, vocabulary, num_blocked, step, min_length;
   };
@@ -17,16 +19,22 @@ void test_equals_sorting(BeamRule rule, const std::string& name) {
                           {2, 3, 5, 1, 1, 3},
                           {3, 4, 67, 3, 2, 2},
                           {2, 5, 1000, 9, 7, 8},
+                          {1, 3, 5003, 20, 3, 4},
                           {4, 2, 129, 0, 40, 0}}) {
     for (const float penalty : {0.0f, 0.6f, 2.0f}) {
       const BeamSearchSettings settings = {1, size.min_length, penalty, rule};
       const BeamSearchCase in(size.batch, size.beams, size.vocabulary, size.num_blocked, size.step,
                               settings, 11);
       BeamSearchResult out(size.batch * size.beams);
-      beam_search_step_cpu(in.inputs(), settings, out.outputs(), 2);
+      beam_search_step_by(kernel, in.inputs(), settings, out.outputs(), 2);
       check_beam_search(out, in, name + " V " + std::to_string(size.vocabulary));
     }
   }
+}
+
+void test_kernel(const BeamKernel& kernel, const std::string& name) {
+  test_equals_sorting(kernel, BeamRule::kOriginal, name + " original");
+  test_equals_sorting(kernel, BeamRule::kTwoK, name + " 2k");
 }
 
 void test_ties_take_the_lower_id() {
@@ -45,8 +53,11 @@ void test_ties_take_the_lower_id() {
 }  // namespace unimo
 
 int main() {
-  unimo::test_equals_sorting(unimo::BeamRule::kOriginal, "original");
-  unimo::test_equals_sorting(unimo::BeamRule::kTwoK, "2k");
+  unimo::test_kernel(unimo::kBeamPortable, "portable");
+#if defined(__x86_64__)
+  if (unimo::runs_avx2()) unimo::test_kernel(unimo::kBeamAvx2, "avx2");
+  if (unimo::runs_avx512()) unimo::test_kernel(unimo::kBeamAvx512, "avx512");
+#endif
   unimo::test_ties_take_the_lower_id();
   return unimo::report("beam search");
 }

@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "check.h"
+#include "common/instruction_sets.h"
 #include "few_rows/kernel.h"
 
 namespace unimo {
@@ -71,13 +72,8 @@ void test_kernel(const FewRowsKernel& kernel, const std::string& name) {
 int main() {
   unimo::test_kernel(unimo::kFewRowsPortable, "portable");
 #if defined(__x86_64__)
-  if (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma")) {
-    unimo::test_kernel(unimo::kFewRowsAvx2, "avx2");
-  }
-  if (__builtin_cpu_supports("avx512vl") && __builtin_cpu_supports("avx512dq") &&
-      __builtin_cpu_supports("avx512bw")) {
-    unimo::test_kernel(unimo::kFewRowsAvx512, "avx512");
-  }
+  if (unimo::runs_avx2()) unimo::test_kernel(unimo::kFewRowsAvx2, "avx2");
+  if (unimo::runs_avx512()) unimo::test_kernel(unimo::kFewRowsAvx512, "avx512");
 #endif
   return unimo::report("few rows");
 }

@@ -25,8 +25,8 @@ from unimo_paddle.models.search import (
     nothing_yet,
     pick_rows,
 )
-from unimo_paddle.models.transformer import KeysValues
-from unimo_paddle.models.unimo import HIDDEN_BIAS, Encoding, UnifiedTransformer
+from unimo_paddle.models.unimo import Encoding, UnifiedTransformer
+from unimo_paddle.ops.decode_attention import no_words
 
 
 def make_search(config: GenerationConfig, vocabulary: Vocabulary) -> Search:
@@ -86,7 +86,9 @@ class Writer:
         choice = self.search.choose(logits, step, search)
         position = paddle.take_along_axis(position_ids, last, axis=1) + 1
         ancestors = nothing_yet(paddle.zeros_like(choice.tokens).unsqueeze(-1))
-        caches = [part for memory in encoding.memories for part in _emptied(memory)]
+        memories = self.transformer.memories(encoding)
+        nothing = no_words(choice.tokens, self.transformer.config.hidden_size)
+        caches = [paddle.assign(nothing) for _ in memories]
         state = [step + 1, choice.tokens, position, ancestors, *choice.state, *caches]
         split = 4 + len(choice.state)
 
@@ -103,9 +105,9 @@ class Writer:
             hidden, extended = self.transformer.decode(
                 tokens,
                 position.tile([1, rows]),
-                encoding,
-                [KeysValues(*pair) for pair in zip(caches[::2], caches[1::2], strict=True)],
-                _bias_of(ancestors, rows),
+                memories,
+                ancestors,
+                caches,
             )
             logits = self.head(hidden.flatten(0, 1), few_rows=True)
             logits = logits.reshape([-1, rows, logits.shape[-1]])
@@ -117,7 +119,7 @@ class Writer:
                 position + 1,
                 ancestors,
                 *choice.state,
-                *(part for cache in extended for part in cache),
+                *extended,
             ]
 
         state = _loop(goes_on, advance, state)
@@ -156,18 +158,3 @@ def _loop(
     while goes_on(*state):
         state = advance(*state)
     return state
-
-
-def _emptied(memory: KeysValues) -> KeysValues:
-    """A cache of the memory's shape without positions."""
-    zero = paddle.zeros([1], "int64")
-    return KeysValues(*(part[:, :, :zero] for part in memory))
-
-
-def _bias_of(ancestors: Tensor, rows: int) -> Tensor:
-    """Which cached words a text goes back to: [B, K, t * K] of ancestors [B, K, t].
-
-    Time by time the cache holds a word of each of K texts; ancestors names the one that counts.
-    """
-    is_own = ancestors.unsqueeze(-1) == paddle.arange(rows, dtype="int64")
-    return (is_own.flatten(2).astype("float32") - 1.0) * HIDDEN_BIAS

@@ -13,6 +13,7 @@ import paddle
 from paddle import nn
 from paddle.nn import functional as F
 
+from unimo_paddle.ops.decode_attention import Memory, decode_attention
 from unimo_paddle.ops.few_rows import few_rows_product
 
 ACTIVATIONS: dict[str, Callable[[paddle.Tensor], paddle.Tensor]] = {
@@ -117,10 +118,6 @@ class KeysValues(NamedTuple):
     keys: paddle.Tensor
     values: paddle.Tensor
 
-    def extended(self, later: KeysValues) -> KeysValues:
-        """These positions and later ones behind them."""
-        return KeysValues(*(paddle.concat(pair, axis=2) for pair in zip(self, later, strict=True)))
-
 
 class MultiHeadAttention(nn.Layer):
     """Attention with contiguous heads and an additive bias."""
@@ -138,61 +135,39 @@ class MultiHeadAttention(nn.Layer):
         self.output = linear(f"{name}_output_fc", hidden_size, hidden_size, scale)
         self.dropout = nn.Dropout(dropout)
 
-    def remember(self, hidden: paddle.Tensor, *, few_rows: bool = False) -> KeysValues:
-        """The keys and values of hidden states [B, L, D]."""
-        keys, values = (fc(hidden, few_rows=few_rows) for fc in (self.key, self.value))
-        return KeysValues(self._split_heads(keys), self._split_heads(values))
-
     def forward(
-        self,
-        hidden: paddle.Tensor,
-        memories: Sequence[KeysValues],
-        biases: Sequence[paddle.Tensor],
-        *,
-        few_rows: bool = False,
-    ) -> tuple[paddle.Tensor, paddle.Tensor]:
-        """Return the attended values [B, Q, D] and the probabilities [H, B, Q, L].
+        self, hidden: paddle.Tensor, bias: paddle.Tensor
+    ) -> tuple[paddle.Tensor, paddle.Tensor, KeysValues]:
+        """Return the attended values [B, L, D], the probabilities [H, B, L, L] and the memory.
 
         Heads come first, so that the bias is a trailing block of the scores: Paddle's CPU kernel
         then adds it five times faster.
 
         Args:
-            hidden: [B, Q, D].
-            memories: of L positions together. They are never joined, so that many rows can share
-                one of them.
-            biases: of each memory, [B, Q, length] (or 1 in the place of Q): 0 where row may see
-                column, -1e4 elsewhere.
+            hidden: [B, L, D].
+            bias: [B, L, L]: 0 where row may see column, -1e4 elsewhere.
         """
-        query = self.query(hidden, few_rows=few_rows) * self.head_size**-0.5
-        query = self._split_heads(query)  # [H, B, Q, d]
-        scores = [
-            paddle.matmul(query, memory.keys, transpose_y=True) + bias
-            for memory, bias in zip(memories, biases, strict=True)
-        ]
-        together = scores[0] if len(scores) == 1 else paddle.concat(scores, axis=-1)
-        probabilities = F.softmax(together)
-        shares = [self.dropout(probabilities)]
-        if len(memories) > 1:
-            lengths = [paddle.shape(memory.keys)[2] for memory in memories]
-            shares = _cut(shares[0], lengths)
-        attended = sum(
-            paddle.matmul(share, memory.values)
-            for share, memory in zip(shares, memories, strict=True)
-        )
+        memory = KeysValues(*(self._split_heads(fc(hidden)) for fc in (self.key, self.value)))
+        query = self._split_heads(self.query(hidden) * self.head_size**-0.5)
+        scores = paddle.matmul(query, memory.keys, transpose_y=True) + bias
+        probabilities = F.softmax(scores)
+        attended = paddle.matmul(self.dropout(probabilities), memory.values)
         joined = attended.transpose([1, 2, 0, 3]).flatten(2)
-        return self.output(joined, few_rows=few_rows), probabilities
+        return self.output(joined), probabilities, memory
+
+    def decode(
+        self, hidden: paddle.Tensor, memory: Memory, ancestors: paddle.Tensor, cache: paddle.Tensor
+    ) -> tuple[paddle.Tensor, paddle.Tensor]:
+        """Return the attended values [B, K, D] of new words and the cache with them.
+
+        See ``decode_attention``.
+        """
+        new = (fc(hidden, few_rows=True) for fc in (self.query, self.key, self.value))
+        attended, cache = decode_attention(*new, memory, ancestors, cache)
+        return self.output(attended, few_rows=True), cache
 
     def _split_heads(self, x: paddle.Tensor) -> paddle.Tensor:
         return x.reshape([0, 0, self.num_heads, self.head_size]).transpose([2, 0, 1, 3])
-
-
-def _cut(x: paddle.Tensor, lengths: Sequence[paddle.Tensor]) -> list[paddle.Tensor]:
-    """The pieces of these lengths [] of the last axis."""
-    pieces, start = [], 0
-    for length in lengths:
-        pieces.append(x[..., start : start + length])
-        start = start + length
-    return pieces
 
 
 class LayerOutput(NamedTuple):
@@ -232,27 +207,18 @@ class TransformerLayer(nn.Layer):
 
     def forward(self, hidden: paddle.Tensor, attention_bias: paddle.Tensor) -> LayerOutput:
         """Let hidden states [B, L, D] attend to each other; the bias is [B, L, L]."""
-        memory = self.attention.remember(hidden)
-        attended, probabilities = self.attention(hidden, [memory], [attention_bias])
+        attended, probabilities, memory = self.attention(hidden, attention_bias)
         return LayerOutput(self._transform(hidden, attended), probabilities, memory)
 
     def decode(
-        self,
-        hidden: paddle.Tensor,
-        memory: KeysValues,
-        cache: KeysValues,
-        biases: Sequence[paddle.Tensor],
-    ) -> tuple[paddle.Tensor, KeysValues]:
-        """Let new positions [B, K, D] attend to a memory, to a cache and to each other.
-
-        Args:
-            biases: of the memory, and of the cache with the new positions behind it.
+        self, hidden: paddle.Tensor, memory: Memory, ancestors: paddle.Tensor, cache: paddle.Tensor
+    ) -> tuple[paddle.Tensor, paddle.Tensor]:
+        """Let new words [B, K, D] attend to a memory and to the words before them.
 
         Returns:
-            the next hidden states, and the cache with the new positions.
+            the next hidden states, and the cache with the new words.
         """
-        cache = cache.extended(self.attention.remember(hidden, few_rows=True))
-        attended, _ = self.attention(hidden, [memory, cache], biases, few_rows=True)
+        attended, cache = self.attention.decode(hidden, memory, ancestors, cache)
         return self._transform(hidden, attended, few_rows=True), cache
 
     def _transform(
@@ -282,13 +248,13 @@ class TransformerStack(nn.Layer):
     def decode(
         self,
         hidden: paddle.Tensor,
-        memories: Sequence[KeysValues],
-        caches: Sequence[KeysValues],
-        biases: Sequence[paddle.Tensor],
-    ) -> tuple[paddle.Tensor, list[KeysValues]]:
-        """Return the last hidden states [B, K, D] of new positions, and all caches with them."""
+        memories: Sequence[Memory],
+        ancestors: paddle.Tensor,
+        caches: Sequence[paddle.Tensor],
+    ) -> tuple[paddle.Tensor, list[paddle.Tensor]]:
+        """Return the last hidden states [B, K, D] of new words, and all caches with them."""
         extended = []
         for layer, memory, cache in zip(self.layers, memories, caches, strict=True):
-            hidden, cache = layer.decode(hidden, memory, cache, biases)
+            hidden, cache = layer.decode(hidden, memory, ancestors, cache)
             extended.append(cache)
         return hidden, extended

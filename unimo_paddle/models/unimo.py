@@ -25,6 +25,7 @@ from unimo_paddle.models.transformer import (
     linear,
     named_weight,
 )
+from unimo_paddle.ops.decode_attention import Memory
 
 # Not minus infinity: a row that may see nothing must stay finite (and spreads evenly).
 HIDDEN_BIAS = 1.0e4
@@ -255,27 +256,35 @@ class UnifiedTransformer(nn.Layer):
             memories=[output.memory for output in outputs],
         )
 
+    def memories(self, encoding: Encoding) -> list[Memory]:
+        """What each layer remembers of an encoding, for ``decode``."""
+        bias = (encoding.mask - 1.0) * HIDDEN_BIAS
+        return [
+            Memory(layer.keys.transpose([0, 1, 3, 2]), layer.values, bias)
+            for layer in encoding.memories
+        ]
+
     def decode(
         self,
         ids: paddle.Tensor,
         positions: paddle.Tensor,
-        encoding: Encoding,
-        caches: Sequence[KeysValues],
-        cache_bias: paddle.Tensor,
-    ) -> tuple[paddle.Tensor, list[KeysValues]]:
-        """Encode new words of a text that is being written behind what was encoded.
+        memories: Sequence[Memory],
+        ancestors: paddle.Tensor,
+        caches: Sequence[paddle.Tensor],
+    ) -> tuple[paddle.Tensor, list[paddle.Tensor]]:
+        """Encode new words of texts that are being written behind what was encoded.
 
-        A new word sees all real positions of the encoding and, of the cache, what its bias lets
-        it see. Role and turn of what is written are 0, its type is 1.
+        A new word sees all real positions of the encoding and the words of its own text. Role and
+        turn of what is written are 0, its type is 1.
 
         Args:
             ids, positions: [B, K] int64, a word for each of K texts.
-            encoding: of B samples; all texts of a sample share it.
-            caches: of every layer, [H, B, C, d]: words that were decoded before.
-            cache_bias: [B, K, C + K]: 0 where a text may see a word of the cache or a new one.
+            memories: of every layer, for B samples; all texts of a sample share them.
+            ancestors: [B, K, t] int64: which text's word of each time belongs to text k.
+            caches: of every layer, [2, C, B, K, D]: the words before.
 
         Returns:
-            hidden states [B, K, D], and the caches with the new words behind.
+            hidden states [B, K, D], and the caches with the new words.
         """
         extras = {}
         if self.config.num_roles:
@@ -285,8 +294,7 @@ class UnifiedTransformer(nn.Layer):
         if self.config.type_vocab_size > 1:
             extras["type_ids"] = paddle.ones_like(ids)
         hidden = self.text_embedding(ids, positions, **extras)
-        bias = (encoding.mask - 1.0).unsqueeze(1) * HIDDEN_BIAS
-        return self.stack.decode(hidden, encoding.memories, caches, [bias, cache_bias])
+        return self.stack.decode(hidden, memories, ancestors, caches)
 
     def pooled_text(
         self, encoding: Encoding, weights: paddle.Tensor | None = None

@@ -29,10 +29,13 @@ from unimo_paddle.data.scenes import sayable_share
 from unimo_paddle.data.sequences import append_target
 from unimo_paddle.data.text import CLS_ID, SEP_ID
 from unimo_paddle.errors import UserError
+from unimo_paddle.metrics.cider import cider_d
+from unimo_paddle.metrics.intervals import interval
 from unimo_paddle.models import ModelConfig
+from unimo_paddle.models.rows import pool_rows
 from unimo_paddle.models.search import GenerationConfig
 from unimo_paddle.pictures import caption_sheet
-from unimo_paddle.tasks.base import Arrays, TaskConfig, Tensors
+from unimo_paddle.tasks.base import Arrays, Service, TaskConfig, Tensors
 from unimo_paddle.tasks.finetuning import Prediction
 from unimo_paddle.tasks.image_records import (
     Image,
@@ -55,6 +58,7 @@ from unimo_paddle.tasks.language import (
 from unimo_paddle.tasks.segments import TAG_INPUTS, TARGETS, TEXT_INPUTS, TEXT_ORDER
 from unimo_paddle.tasks.writing import WritingTask
 
+EMBED_IMAGES = "embed_images"  # name of a view
 NUM_DRAWN = 8  # images whose captions are shown
 TILE_SIZE = 256  # pixels that photographs are read with at least, to be shown
 
@@ -304,6 +308,15 @@ class CaptioningTask(WritingTask, ImageTask):
             metrics["nats_per_token_of_first"] = first["nats_per_token"]
         return metrics
 
+    def compare(
+        self, hypotheses: Sequence[Sequence[str]], references: Sequence[Sequence[Sequence[str]]]
+    ) -> dict[str, float]:
+        """BLEU and CIDEr-D."""
+        scores = cider_d(hypotheses, references)
+        low, high = interval(np.mean, scores, seed=0)
+        cider = {"cider_d": float(scores.mean()), "cider_d_low": low, "cider_d_high": high}
+        return super().compare(hypotheses, references) | cider
+
     def judge(self, split: str, written: Sequence[tuple[CaptionRecord, str]]) -> dict[str, float]:
         """Of the built-in scenes: the share of captions that are true."""
         if self.data.source != "scenes":
@@ -329,6 +342,11 @@ class CaptioningTask(WritingTask, ImageTask):
 
     # ---- graph half
 
+    @property
+    def views(self) -> tuple[Service, ...]:
+        """What the model makes of an image alone; images are compared by it."""
+        return (Service(EMBED_IMAGES, self.image_inputs, _mean_row),)
+
     def build_network(self) -> LanguageNetwork:
         """Make the Transformer with the language head."""
         return LanguageNetwork(self.model, self.encoded, with_images=True)
@@ -342,6 +360,12 @@ class CaptioningTask(WritingTask, ImageTask):
         return perturbed_language(
             self.config.adversarial, perturbed_sides(self.model), self.config.language
         )
+
+
+def _mean_row(network: LanguageNetwork, batch: Tensors) -> dict[str, Tensor]:
+    """The mean [B, D] of an image's rows."""
+    encoding = network.transformer(**batch)
+    return {"image_features": pool_rows(encoding.regions, batch["region_mask"])}
 
 
 def _drawn(image: Image | StoredRegions) -> np.ndarray:

@@ -205,7 +205,7 @@ class WritingTask(FineTuningTask):
     def score_texts(
         self, split: str, records: Sequence[Any], serve: Callable[[str, Stream], Arrays]
     ) -> dict[str, float]:
-        """BLEU of what is written for the first records."""
+        """What is written for the first records, compared with what is right."""
         references = self.references(records)
         chosen = list(references)[: self.language.written_records]
         if not chosen:
@@ -213,14 +213,22 @@ class WritingTask(FineTuningTask):
         texts = self.texts_of([records[index] for index in chosen], serve)
         hypotheses = [words_of(texts[place]["text"]) for place in texts]
         right = [[words_of(text) for text in references[chosen[place]]] for place in texts]
-        bleu = corpus_bleu(hypotheses, right)
         written = [(records[chosen[place]], made["text"]) for place, made in texts.items()]
+        return {
+            **self.compare(hypotheses, right),
+            "written_texts": len(texts),
+            **self.judge(split, written),
+        }
+
+    def compare(
+        self, hypotheses: Sequence[Sequence[str]], references: Sequence[Sequence[Sequence[str]]]
+    ) -> dict[str, float]:
+        """BLEU of texts [S] with one or more references each, all in words."""
+        bleu = corpus_bleu(hypotheses, references)
         return {
             "bleu_1": bleu.scores[0],
             "bleu_4": bleu.score,
             "length_ratio": bleu.length_ratio,
-            "written_texts": len(texts),
-            **self.judge(split, written),
         }
 
     def judge(self, split: str, written: Sequence[tuple[Any, str]]) -> dict[str, float]:

@@ -7,23 +7,20 @@
 #include <stdexcept>
 #include <string>
 
+#include "common/instruction_sets.h"
+
 namespace unimo {
 
 const std::vector<const ContrastiveKernel*>& contrastive_kernels() {
   static const std::vector<const ContrastiveKernel*> kernels = [] {
     std::vector<const ContrastiveKernel*> found;
 #if defined(__x86_64__)
-    const bool has_avx512 =
-        __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
-        __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vl");
-    if (has_avx512) found.push_back(&kContrastiveAvx512);
-    if (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma")) {
-      found.push_back(&kContrastiveAvx2);
-    }
+    if (runs_avx512()) found.push_back(&kContrastiveAvx512);
+    if (runs_avx2()) found.push_back(&kContrastiveAvx2);
 #endif
     found.push_back(&kContrastivePortable);
 #if defined(__x86_64__)
-    if (has_avx512 && __builtin_cpu_supports("avx512bf16")) {
+    if (runs_avx512() && __builtin_cpu_supports("avx512bf16")) {
       found.push_back(&kContrastiveAvx512Bfloat16);
     }
 #endif

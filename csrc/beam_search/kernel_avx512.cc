@@ -1,0 +1,9 @@
+// The kernel for AVX-512 (x86-64-v4).
+
+#include "beam_search/kernel_impl.h"
+
+namespace unimo {
+
+const BeamKernel kBeamAvx512 = {&survey};
+
+}  // namespace unimo

@@ -1,0 +1,25 @@
+// Which instruction sets run here: kernels are compiled once for each and chosen at run time.
+
+#pragma once
+
+namespace unimo {
+
+#if defined(__x86_64__)
+inline bool runs_avx2() { return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma"); }
+
+// What x86-64-v4 is compiled for.
+inline bool runs_avx512() {
+  return __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
+         __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vl");
+}
+#endif
+
+}  // namespace unimo
+
+// The best kernel that runs here, of one for each instruction set: prefix##Avx512 and so on.
+#if defined(__x86_64__)
+#define UNIMO_BEST_KERNEL(prefix) \
+  (runs_avx512() ? prefix##Avx512 : runs_avx2() ? prefix##Avx2 : prefix##Portable)
+#else
+#define UNIMO_BEST_KERNEL(prefix) (prefix##Portable)
+#endif
