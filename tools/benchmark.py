@@ -13,12 +13,19 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
+import shlex
+import sys
 from pathlib import Path
 
 import unimo_paddle  # noqa: F401  first of ours: it sets the threads before Paddle is imported
-from unimo_paddle import benchmarks
-from unimo_paddle.benchmarks import Row, contrastive, contrastive_report, tables
+from unimo_paddle.benchmarks import (
+    beam,
+    contrastive,
+    contrastive_report,
+    decoding,
+    peer_report,
+)
+from unimo_paddle.benchmarks.peer_report import PeerReport
 from unimo_paddle.errors import ToolParser, report_user_errors
 
 _CONTRASTIVE = """Forward and backward of the contrastive loss, ours and others' (speed, memory).
@@ -35,6 +42,29 @@ examples:
         --markdown docs/results/contrastive_benchmark.md
   one size, with more rounds
     python tools/benchmark.py contrastive --parts speed --sizes 4096 --features 256 --rounds 30
+"""
+
+
+_BEAM = """One step of beam search, from logits to the next beams: ours, torch's, plain Paddle's.
+
+Every peer runs in a process of its own; rounds interleave them. Answers are compared first. Ends
+with exit code 1, and says where, when a target is missed. torch comes with
+'pip install -e .[bench]'; without it that peer is left out.
+
+example:
+    python tools/benchmark.py beam --markdown docs/results/beam_benchmark.md
+"""
+
+_DECODE = """Captions of 20 tokens with 5 beams by a model of base size: by one exported graph, the
+same weights stepped from Python, Hugging Face's generate, and CTranslate2.
+
+Every peer runs in a process of its own; rounds interleave them. Tokens are compared first. Ends
+with exit code 1, and says where, when a target is missed. Peers that are not installed
+(pip install -e .[bench]) are left out. All of it takes some ten minutes on two cores.
+
+examples:
+    python tools/benchmark.py decode --batches 1 --regions 37
+    python tools/benchmark.py decode --markdown docs/results/decode_benchmark.md
 """
 
 
@@ -67,23 +97,31 @@ def _parser() -> ToolParser:
     part.add_argument("--parts", nargs="+", choices=contrastive.PARTS, help="one part only (both)")
     part.add_argument("--quick", action="store_true", help="small sizes, few rounds, no targets")
     _add_output(part)
-    part.add_argument("--markdown", type=Path, help="file to write the page with the tables to")
-
-    part = names.add_parser("beam", description="One step of beam search.", help="a beam step")
-    part.set_defaults(run=_run_beam)
-    part.add_argument("--rounds", type=int, default=10, help="measured rounds of each pair (10)")
-    _add_output(part)
+    _add_markdown(part)
 
     part = names.add_parser(
-        "decode",
-        description="Captions by a model of base size: one exported graph, and steps from Python.",
-        help="writing, end to end",
+        "beam", description=_BEAM, formatter_class=raw, help="a step of beam search"
+    )
+    part.set_defaults(run=_run_beam)
+    part.add_argument("--rounds", type=int, default=20, help="rounds of each case (20)")
+    _add_output(part)
+    _add_markdown(part)
+
+    part = names.add_parser(
+        "decode", description=_DECODE, formatter_class=raw, help="writing, end to end"
     )
     part.set_defaults(run=_run_decode)
-    part.add_argument("--rounds", type=int, default=5, help="measured rounds of each pair (5)")
-    part.add_argument("--batches", type=int, nargs="+", default=[1, 8, 32], help="(1 8 32)")
-    part.add_argument("--regions", type=int, nargs="+", default=[37, 101], help="(37 101)")
+    part.add_argument("--rounds", type=int, default=3, help="rounds of each case (3)")
+    for name, meaning, usual in (
+        ("batches", "images that are written about at a time", decoding.BATCHES),
+        ("regions", "regions of an image", decoding.NUM_REGIONS),
+    ):
+        shown = " ".join(map(str, usual))
+        part.add_argument(
+            f"--{name}", type=int, nargs="+", default=usual, help=f"{meaning} ({shown})"
+        )
     _add_output(part)
+    _add_markdown(part)
 
     part = names.add_parser(
         "baselines",
@@ -99,6 +137,10 @@ def _parser() -> ToolParser:
 
 def _add_output(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--output", type=Path, help="JSON file to write the figures to")
+
+
+def _add_markdown(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--markdown", type=Path, help="file to write the page with the tables to")
 
 
 def _run_contrastive(arguments: argparse.Namespace) -> None:
@@ -117,38 +159,31 @@ def _run_contrastive(arguments: argparse.Namespace) -> None:
 
 
 def _run_beam(arguments: argparse.Namespace) -> None:
-    from unimo_paddle.benchmarks import beam  # imports Paddle, which `contrastive` must not do
-
-    rows = beam.run(arguments.rounds)
-    _report(arguments, "beam", rows, "plain Paddle's time over ours")
+    _finish(arguments, beam.run(arguments.rounds, command=_command(), sizes=beam.SIZES))
 
 
 def _run_decode(arguments: argparse.Namespace) -> None:
-    from unimo_paddle.benchmarks import decoding
-    from unimo_paddle.process import tune_process
-
-    tune_process()
-    rows = decoding.run(
+    report = decoding.run(
         arguments.rounds,
-        batches=tuple(arguments.batches),
-        num_regions=tuple(arguments.regions),
+        command=_command(),
+        batches=arguments.batches,
+        num_regions=arguments.regions,
     )
-    _report(arguments, "decode", rows, "the time of steps from Python over that of one graph")
+    _finish(arguments, report)
 
 
-def _report(arguments: argparse.Namespace, name: str, rows: list[Row], ratio: str) -> None:
-    """Print the machine and a table, and write both as JSON where asked."""
-    machine = benchmarks.machine() | {"threads": os.environ["OMP_NUM_THREADS"]}
-    print(", ".join(f"{key} {value}" for key, value in machine.items()))
-    print(f"ratio: {ratio}, median and 10-90 % range of interleaved rounds")
-    cells = [
-        [f"{value:.3g}" if isinstance(value, float) else str(value) for value in row.values()]
-        for row in rows
-    ]
-    print(tables.as_text(tables.Table(list(rows[0]), cells)))
+def _finish(arguments: argparse.Namespace, report: PeerReport) -> None:
+    """Print a report, write what was asked for, and end."""
+    print(peer_report.as_terminal_text(report))
     if arguments.output:
-        report = {"benchmark": name, "machine": machine, "rows": rows}
-        _write(arguments.output, json.dumps(report, indent=2) + "\n")
+        _write(arguments.output, json.dumps(report.as_json(), indent=2) + "\n")
+    if arguments.markdown:
+        _write(arguments.markdown, peer_report.as_markdown_page(report))
+    raise SystemExit(1 if report.missed else 0)
+
+
+def _command() -> str:
+    return f"python tools/benchmark.py {shlex.join(sys.argv[1:])}"
 
 
 def _run_baselines(arguments: argparse.Namespace) -> None:

@@ -47,10 +47,10 @@ std::vector<Tensor> forward(const Tensor& query, const Tensor& keys, const Tenso
                             const Tensor& memory_keys, const Tensor& memory_values,
                             const Tensor& memory_bias, const Tensor& ancestors,
                             const Tensor& cache) {
-  unimo::require(query.shape().size() == 3 && memory_keys.shape().size() == 4 &&
-                     cache.shape().size() == 5,
-                 "decode_attention: expected query [B, K, D], memory_keys [H, B, d, L] and "
-                 "cache [2, C, B, K, D]");
+  unimo::require(
+      query.shape().size() == 3 && memory_keys.shape().size() == 4 && cache.shape().size() == 5,
+      "decode_attention: expected query [B, K, D], memory_keys [H, B, d, L] and "
+      "cache [2, C, B, K, D]");
   const std::int64_t batch = query.shape()[0], texts = query.shape()[1], width = query.shape()[2];
   const std::int64_t heads = memory_keys.shape()[0], size = memory_keys.shape()[2];
   const std::int64_t length = memory_keys.shape()[3];

@@ -10,6 +10,7 @@
 #include <vector>
 
 #include "beam_search/beam_search.h"
+#include "common/read_rate.h"
 #include "contrastive/contrastive.h"
 #include "contrastive/cpu/dispatch.h"
 
@@ -87,6 +88,11 @@ double peak_gflops(int num_threads, double seconds, const std::string& instructi
   const unimo::ContrastiveKernel& kernel = kernel_named(instruction_set);
   py::gil_scoped_release release;
   return unimo::peak_gflops(kernel, num_threads, seconds);
+}
+
+double read_rate(int num_threads, double seconds) {
+  py::gil_scoped_release release;
+  return unimo::read_rate(num_threads, seconds);
 }
 
 py::tuple contrastive_forward(const py::array& rows, const py::array& columns,
@@ -206,6 +212,8 @@ PYBIND11_MODULE(_core, module) {
   module.def("peak_gflops", &peak_gflops, py::kw_only(), py::arg("num_threads"), py::arg("seconds"),
              py::arg("instruction_set") = "",
              "Return the processor's peak in 10^9 operations a second, measured in registers.");
+  module.def("read_rate", &read_rate, py::kw_only(), py::arg("num_threads"), py::arg("seconds"),
+             "Return how many bytes of memory a second are read.");
   module.def("beam_search_step", &beam_search_step, py::arg("logits"), py::arg("scores"),
              py::arg("finished"), py::arg("step"), py::arg("blocked_tokens"), py::kw_only(),
              py::arg("end_token"), py::arg("min_length"), py::arg("length_penalty"),

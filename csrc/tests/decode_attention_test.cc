@@ -17,8 +17,8 @@ struct Size {
   std::int64_t batch, texts, heads, size, memory_length, num_words, capacity;
 };
 
-constexpr Size kSizes[] = {{1, 1, 1, 1, 1, 1, 1},    {2, 5, 3, 64, 37, 4, 8},
-                           {3, 4, 2, 20, 0, 6, 6},   {1, 13, 2, 33, 70, 17, 32},
+constexpr Size kSizes[] = {{1, 1, 1, 1, 1, 1, 1},     {2, 5, 3, 64, 37, 4, 8},
+                           {3, 4, 2, 20, 0, 6, 6},    {1, 13, 2, 33, 70, 17, 32},
                            {2, 7, 12, 64, 101, 1, 8}, {1, 3, 1, 200, 5, 40, 64}};
 
 struct Arrays {
@@ -62,8 +62,9 @@ std::vector<double> attend_naively(const Size& in, const Arrays& arrays, std::in
     const std::int64_t s = l - in.memory_length;
     double score = 0.0;
     for (std::int64_t i = 0; i < in.size; ++i) {
-      score += static_cast<double>(query[i]) * (s < 0 ? arrays.memory_keys[memory_place(l, i, false)]
-                                                      : arrays.cache[word_place(s, i, 0)]);
+      score +=
+          static_cast<double>(query[i]) * (s < 0 ? arrays.memory_keys[memory_place(l, i, false)]
+                                                 : arrays.cache[word_place(s, i, 0)]);
     }
     score /= std::sqrt(static_cast<double>(in.size));
     scores.push_back(s < 0 ? score + arrays.memory_bias[b * in.memory_length + l] : score);
@@ -75,8 +76,9 @@ std::vector<double> attend_naively(const Size& in, const Arrays& arrays, std::in
   for (std::int64_t l = 0; l < in.memory_length + in.num_words; ++l) {
     const std::int64_t s = l - in.memory_length;
     for (std::int64_t i = 0; i < in.size; ++i) {
-      attended[i] += scores[l] / total * (s < 0 ? arrays.memory_values[memory_place(l, i, true)]
-                                                : arrays.cache[word_place(s, i, 1)]);
+      attended[i] += scores[l] / total *
+                     (s < 0 ? arrays.memory_values[memory_place(l, i, true)]
+                            : arrays.cache[word_place(s, i, 1)]);
     }
   }
   return attended;
@@ -86,8 +88,8 @@ void test_kernel(const DecodeAttentionKernel& kernel, const std::string& name) {
   for (const Size& size : kSizes) {
     Arrays arrays(size);
     const std::int64_t width = size.heads * size.size, rows = size.batch * size.texts * width;
-    const std::string what = name + " L " + std::to_string(size.memory_length) + " d " +
-                             std::to_string(size.size);
+    const std::string what =
+        name + " L " + std::to_string(size.memory_length) + " d " + std::to_string(size.size);
     const DecodeAttentionInputs in = {arrays.query.data(),
                                       arrays.keys.data(),
                                       arrays.values.data(),

@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
+import cv2
 import numpy as np
 import pytest
 
 from unimo_paddle.benchmarks import baselines
 from unimo_paddle.config import RunConfig
 from unimo_paddle.errors import UserError
+from unimo_paddle.evaluation import EvaluationConfig, Evaluator
+from unimo_paddle.program import Runner, build_service
 from unimo_paddle.settings import build
 
 MODEL = {"vocab_size": 300, "max_positions": 66, "region_feature_size": 192}
+SMALL = {"hidden_size": 16, "num_layers": 1, "num_heads": 2}
 
 
 def write(path: Path, rows: list[str]) -> str:
@@ -76,3 +81,32 @@ def test_a_task_without_a_baseline_is_refused(tiny_settings: dict, tmp_path: Pat
     settings = tiny_settings | {"output_dir": str(tmp_path)}
     with pytest.raises(UserError, match="task pretraining has no baseline; choose"):
         baselines.run(build(RunConfig, settings), "test")
+
+
+def test_the_most_similar_image_lends_its_caption(tmp_path: Path, static_graph: None) -> None:
+    rng = np.random.default_rng(0)
+    names = ["a red dog sits on a mat", "two men play chess at night", "the sea lies quiet today"]
+    for count, split in ((3, "train"), (2, "dev")):
+        lines = []
+        for number in range(count):
+            path = tmp_path / f"{split}-{number}.png"
+            colour = np.zeros((16, 16, 3)) + 80 * np.eye(3)[number]
+            pixels = colour + rng.integers(0, 20, (16, 16, 3))
+            cv2.imwrite(str(path), pixels.astype(np.uint8))
+            lines.append(json.dumps({"image": path.name, "captions": [names[number], "x y"]}))
+        write(tmp_path / f"{split}.jsonl", lines)
+    data = {
+        "train": str(tmp_path / "train.jsonl"),
+        "splits": {"dev": str(tmp_path / "dev.jsonl")},
+        "tokenizer": {"vocab_size": 300},
+        "image": {"image_size": 16, "patch_size": 8},
+        "with_tags": False,
+    }
+    settings = {"output_dir": str(tmp_path), "model": MODEL | SMALL}
+    config = build(RunConfig, settings | {"task": {"type": "captioning", "data": data}})
+    task = config.task.build(config.model, tmp_path / "assets")
+    task.prepare(0)
+    runner = Runner()
+    runner.start(build_service(task, task.services[0]))
+    row = baselines.copy_nearest(Evaluator(task, runner, EvaluationConfig(), seed=0), "dev")
+    assert row["bleu_4"] == pytest.approx(1.0) and row["cider_d"] > 2.0

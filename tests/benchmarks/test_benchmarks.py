@@ -1,32 +1,116 @@
-"""The comparison of two functions in one process, and the beam-search step measured by it."""
+"""Peers that take turns, their report, and the two benchmarks of writing."""
 
 from __future__ import annotations
 
-from unimo_paddle.benchmarks import beam, decoding, interleave, machine
-from unimo_paddle.models import ModelConfig
+import json
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from unimo_paddle.benchmarks import beam, decoding, peer_report
+from unimo_paddle.benchmarks.beam import BeamCase
+from unimo_paddle.benchmarks.cases import BenchmarkError
+from unimo_paddle.benchmarks.decoding import DecodeCase, Sizes
+from unimo_paddle.benchmarks.hardware import Processor
+from unimo_paddle.benchmarks.peer_report import PeerReport, PeerRow
+from unimo_paddle.benchmarks.peers import OURS, READ
+from unimo_paddle.benchmarks.rounds import Spread
+
+TINY = Sizes(vocab_size=60, hidden_size=16, num_layers=2, num_heads=2, feature_size=8)
 
 
-def test_the_beam_benchmark_fills_one_row_a_size(monkeypatch):
-    monkeypatch.setattr(beam, "SIZES", ((2, 3, 64),))
-    (row,) = beam.run(num_rounds=2)
-    assert tuple(row.values())[:3] == (2, 3, 64)
-    assert row["ours_ms"] > 0 and row["ratio_10"] <= row["ratio"] <= row["ratio_90"]
+def make_row(peer: str, *, images: int = 1, of_ours: float = 1.0, of_read: float | None = None):
+    read = None if of_read is None else Spread(of_read, of_read, of_read)
+    case = {"images": images, "regions": 3}
+    return PeerRow(case, peer, 5.0, Spread(of_ours, of_ours, of_ours), read, [0.005])
 
 
-def test_the_decode_benchmark_fills_one_row_a_shape():
-    model = ModelConfig(
-        vocab_size=60, hidden_size=16, num_layers=1, num_heads=2, region_feature_size=8
+def make_report(rows: list[PeerRow]) -> PeerReport:
+    return PeerReport(
+        title="Writing captions",
+        command="python tools/benchmark.py decode",
+        threads=2,
+        num_rounds=1,
+        processor=Processor("a processor", is_amd=True, has_avx512=True),
+        load=0.0,
+        date="2026-01-01",
+        versions={"paddle": "3.3.1"},
+        peers=decoding.peers()[:2],
+        absent={"CTranslate2": "ctranslate2 is not installed"},
+        read_rate=2e10,
+        rows=rows,
+        targets=decoding.targets(rows),
     )
-    rows = decoding.run(1, model=model, batches=(1, 2), num_regions=(3,))
-    assert [(row["B"], row["regions"]) for row in rows] == [(1, 3), (2, 3)]
-    assert all(row["ours_ms"] > 0 and row["ms/token"] > 0 for row in rows)
 
 
-def test_rounds_alternate_between_the_two():
-    calls = []
-    interleave(lambda: calls.append("a"), lambda: calls.append("b"), num_rounds=2, warmup=1)
-    assert "".join(calls) == "ababab"
+def test_the_beam_benchmark_measures_every_peer_that_is_here() -> None:
+    report = beam.run(2, command="x", sizes=((2, 3, 640),))
+    peers = [peer.name for peer in report.peers]
+    assert peers[0] == OURS and READ not in peers
+    assert [row.peer for row in report.rows] == peers
+    assert all(row.milliseconds > 0 and len(row.seconds) == 2 for row in report.rows)
+    assert report.rows[0].of_read.median > 0 and report.read_rate > 1e9
+    assert json.loads(json.dumps(report.as_json()))["rows"][0]["case"] == {"B": 2, "K": 3, "V": 640}
 
 
-def test_the_machine_is_named():
-    assert {"processor", "paddle"} <= machine().keys()
+def test_the_decode_benchmark_measures_every_peer_that_is_here() -> None:
+    report = decoding.run(1, command="x", batches=(2,), num_regions=(3,), sizes=TINY)
+    names = [row.peer for row in report.rows]
+    assert names[:2] == [OURS, decoding.STEPPED]
+    assert all(row.milliseconds > 0 for row in report.rows)
+
+
+def test_the_weights_of_a_token_are_those_of_the_layers_and_the_head() -> None:
+    # Of base size: 85.05 million in the layers, 0.59 in the head, 38.6 of words.
+    assert Sizes().weights_of_a_token == pytest.approx(124.3e6, rel=1e-3)
+
+
+def test_other_answers_stop_a_benchmark() -> None:
+    tokens = np.zeros((2, 20), np.int64)
+    decoding.check_results(decoding.CTRANSLATE2, tokens + 1, tokens)  # its weights are others
+    with pytest.raises(BenchmarkError, match="Hugging Face writes other tokens"):
+        decoding.check_results(decoding.HUGGING_FACE, tokens + 1, tokens)
+    with pytest.raises(BenchmarkError, match="CTranslate2 writes other tokens"):
+        decoding.check_results(decoding.CTRANSLATE2, tokens[:, :19], tokens)
+    ours = beam.Results(*(np.zeros((1, 2)) for _ in range(4)))
+    beam.check_results("torch", ours, ours)
+    with pytest.raises(BenchmarkError, match="torch chooses other tokens"):
+        beam.check_results("torch", ours._replace(tokens=ours.tokens + 1), ours)
+    with pytest.raises(BenchmarkError, match=r"they differ by nan"):
+        beam.check_results("torch", ours._replace(scores=ours.scores + np.nan), ours)
+
+
+def test_targets_hold_peers_to_ratios_and_ours_to_the_read_rate() -> None:
+    rows = [
+        make_row(OURS, of_read=0.71),
+        make_row(decoding.STEPPED, of_ours=2.5),
+        make_row(decoding.CTRANSLATE2, of_ours=0.95),
+        make_row(OURS, images=8, of_read=0.1),
+    ]
+    found = {target.text: target.is_met for target in decoding.targets(rows)}
+    assert found == {
+        "share of the rate at which memory is read (images 1, regions 3)": True,
+        "time of Paddle, stepped over ours (images 1, regions 3)": False,
+        "time of CTranslate2 over ours (images 1, regions 3)": True,
+    }
+
+
+def test_a_report_tells_what_was_missed_and_who_was_left_out() -> None:
+    rows = [make_row(OURS, of_read=0.5), make_row(decoding.STEPPED, of_ours=4.0)]
+    report = make_report(rows)
+    assert len(report.missed) == 1
+    for text in (peer_report.as_terminal_text(report), peer_report.as_markdown_page(report)):
+        assert "1 of 2 targets met" in text
+        assert "MISSED: share of the rate at which memory is read" in text
+        assert "left out, CTranslate2: ctranslate2 is not installed" in text
+        assert "4.00 (4.00-4.00)" in text and "50% (50%-50%)" in text
+
+
+def test_cases_are_the_same_in_every_process() -> None:
+    case = BeamCase(3, 2, 50)
+    first, second = case.make_inputs(), case.make_inputs()
+    assert all(map(np.array_equal, first, second))
+    assert first.finished.sum() == 1 and first.logits.shape == (3, 2, 50)
+    images = DecodeCase(2, 4, "folder", TINY)
+    assert np.array_equal(images.make_inputs().features, replace(images).make_inputs().features)

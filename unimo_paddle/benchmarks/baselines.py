@@ -4,7 +4,8 @@
   regression; of an image with a sentence, the same on the sentence alone;
 - a number for two texts: the cosine of their TF-IDF vectors;
 - written text: the frequencies of tokens in the training targets; for the captions of the built-in
-  scenes also the exact likelihood, which bounds every model.
+  scenes also the exact likelihood, which bounds every model; for the captions of a trained run the
+  first caption of the training image that its own features find most alike.
 """
 
 from __future__ import annotations
@@ -16,20 +17,25 @@ from typing import Any
 import numpy as np
 from sklearn.feature_extraction.text import TfidfVectorizer
 from sklearn.linear_model import LogisticRegression
+from sklearn.neighbors import NearestNeighbors
 
 from unimo_paddle.benchmarks import Row
-from unimo_paddle.config import RunConfig
+from unimo_paddle.checkpoint import latest_checkpoint
+from unimo_paddle.config import RunConfig, load_evaluator
+from unimo_paddle.data.loader import Stream
 from unimo_paddle.data.scenes import first_caption_entropy
 from unimo_paddle.errors import UserError
+from unimo_paddle.evaluation import Evaluator
 from unimo_paddle.metrics.classification import accuracy, matthews
 from unimo_paddle.metrics.regression import pearson, spearman
-from unimo_paddle.tasks.captioning import CaptioningTask
+from unimo_paddle.tasks.captioning import EMBED_IMAGES, CaptioningTask
 from unimo_paddle.tasks.classification import ClassificationTask
 from unimo_paddle.tasks.finetuning import TRAIN_SPLIT, FineTuningTask, with_intervals
 from unimo_paddle.tasks.regression import RegressionTask
 from unimo_paddle.tasks.seq2seq import Seq2SeqTask
 from unimo_paddle.tasks.visual_entailment import VisualEntailmentTask
-from unimo_paddle.trainer import ASSETS_DIR
+from unimo_paddle.tasks.writing import words_of
+from unimo_paddle.trainer import ASSETS_DIR, CHECKPOINT_DIR
 
 Metrics = dict[str, Callable[..., float]]
 
@@ -49,7 +55,11 @@ def run(config: RunConfig, split: str) -> list[Row]:
         return [_compare(task, split)]
     if isinstance(task, Seq2SeqTask | CaptioningTask):
         task.prepare(config.seed)
-        return _count(task, split)
+        rows = _count(task, split)
+        folder = Path(config.output_dir)
+        if isinstance(task, CaptioningTask) and latest_checkpoint(folder / CHECKPOINT_DIR):
+            rows.append(copy_nearest(load_evaluator(folder), split))
+        return rows
     raise UserError(
         f"task {config.task.get_choice_name(type(config.task))} has no baseline; choose "
         "classification, regression, seq2seq, dialogue, visual_entailment or captioning"
@@ -109,3 +119,32 @@ def _targets(task: Seq2SeqTask | CaptioningTask, records: Sequence[Any]) -> list
     if isinstance(task, CaptioningTask):
         return [task.encode_caption(record.caption)["target_ids"] for record in records]
     return [task.encode(record)["target_ids"] for record in records]
+
+
+def copy_nearest(evaluator: Evaluator, split: str) -> Row:
+    """Captions of the most similar training images, for the images whose texts are measured."""
+    task = evaluator.task
+    train, test = (
+        {r.image_id: r for r in reversed(task.read_split(x))} for x in (TRAIN_SPLIT, split)
+    )
+    records = task.read_split(split)
+    references = task.references(records)
+    chosen = list(references)[: task.language.written_records]
+    known = list(train.values())
+    serve = lambda records: evaluator.serve(EMBED_IMAGES, _image_stream(task, records))  # noqa: E731
+    found, asked = serve(known), serve([test[records[index].image_id] for index in chosen])
+    centre = found["image_features"].mean(axis=0)
+    neighbours = NearestNeighbors(n_neighbors=1, metric="cosine", algorithm="brute")
+    neighbours.fit(found["image_features"] - centre)
+    nearest = neighbours.kneighbors(asked["image_features"] - centre, return_distance=False)[:, 0]
+    captions = [task.target_text(known[found["index"][place]]) or "" for place in nearest]
+    right = [references[chosen[place]] for place in asked["index"]]
+    measured = task.compare(
+        [words_of(caption) for caption in captions],
+        [[words_of(text) for text in texts] for texts in right],
+    )
+    return {"baseline": "caption of the most similar training image", **measured}
+
+
+def _image_stream(task: CaptioningTask, records: Sequence[Any]) -> Stream:
+    return Stream("images", records, lambda record, rng: task.begin(record), task.image_inputs, 64)

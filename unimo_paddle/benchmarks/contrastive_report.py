@@ -7,7 +7,8 @@ from statistics import median
 
 from unimo_paddle.benchmarks.contrastive import Report
 from unimo_paddle.benchmarks.peers import OURS
-from unimo_paddle.benchmarks.speed import SpeedRow, Spread
+from unimo_paddle.benchmarks.rounds import Spread
+from unimo_paddle.benchmarks.speed import SpeedRow
 from unimo_paddle.benchmarks.tables import Table, as_markdown, as_text, without_repeats
 from unimo_paddle.benchmarks.targets import Target, speed_target
 

@@ -1,150 +1,164 @@
-"""Captions written by one exported graph, and by the same weights stepped from Python.
+"""Benchmark B4: captions written from regions, end to end, by our exported graph and by others.
 
-The peer is what plain Paddle offers: the dynamic graph from Python, an operation at a time, with
-Paddle's matrix products. It has our caches, which no beam copies, and our beam-search operator.
+Reading the image counts, and every step. All write by the rule 2k, which is Hugging Face's.
 """
 
 from __future__ import annotations
 
-import contextlib
 import tempfile
-from collections.abc import Iterator
-from pathlib import Path
-from typing import Any
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
-import paddle
 
-from unimo_paddle import distributed
-from unimo_paddle.benchmarks import Row, interleave
-from unimo_paddle.data.fields import collate
-from unimo_paddle.data.images import ImageConfig
-from unimo_paddle.data.text import CLS_ID, SEP_ID
-from unimo_paddle.models import ModelConfig, heads, transformer
-from unimo_paddle.models.search import GenerationConfig
-from unimo_paddle.ops.few_rows import few_rows_product, few_rows_product_reference
-from unimo_paddle.predictor import load_graph
-from unimo_paddle.program import Runner, build_forward
-from unimo_paddle.tasks.captioning import CaptionDataConfig, CaptioningConfig, CaptioningTask
-from unimo_paddle.tasks.writing import write_texts
+from unimo_paddle.benchmarks import peer_report
+from unimo_paddle.benchmarks.cases import BenchmarkError
+from unimo_paddle.benchmarks.peer_report import PeerReport, PeerRow
+from unimo_paddle.benchmarks.peers import OURS, Peer
+from unimo_paddle.benchmarks.targets import Target
 
 NUM_REGIONS = (37, 101)
 BATCHES = (1, 8, 32)
 NUM_BEAMS = 5
 NUM_TOKENS = 20
+FIRST_POSITION = 2
+WEIGHTS_NAME = "weights.safetensors"
+
+STEPPED = "Paddle, stepped"
+HUGGING_FACE = "Hugging Face"
+CTRANSLATE2 = "CTranslate2"
+
+_OF_READ = 0.7
+_OVER_OURS = {STEPPED: 3.0, HUGGING_FACE: 2.0, CTRANSLATE2: 0.9}
+
+
+@dataclass(frozen=True)
+class Sizes:
+    """Of the model; by default the base size."""
+
+    vocab_size: int = 50265
+    hidden_size: int = 768
+    num_layers: int = 12
+    num_heads: int = 12
+    feature_size: int = 2048
+
+    @property
+    def weights_of_a_token(self) -> int:
+        """Numbers that are read to write a token: all but positions and what reads images."""
+        hidden = self.hidden_size
+        layer = 12 * hidden**2 + 13 * hidden
+        return self.num_layers * layer + hidden**2 + (self.vocab_size + 3) * hidden
+
+
+class Inputs(NamedTuple):
+    """Images as regions."""
+
+    case: DecodeCase
+    features: np.ndarray  # [B, R, F] float32
+    boxes: np.ndarray  # [B, R, 5] float32
+
+
+@dataclass(frozen=True)
+class DecodeCase:
+    """The sizes of a batch.
+
+    Attributes:
+        folder: of the weights, which ours makes and others with equal weights read.
+    """
+
+    batch: int
+    num_regions: int
+    folder: str
+    sizes: Sizes = Sizes()
+
+    @property
+    def columns(self) -> dict[str, int]:
+        """For the table."""
+        return {"images": self.batch, "regions": self.num_regions}
+
+    def make_inputs(self) -> Inputs:
+        """The arrays, the same in every process."""
+        generator = np.random.default_rng(0)
+        shape = (self.batch, self.num_regions)
+        features = generator.random((*shape, self.sizes.feature_size), dtype="float32")
+        return Inputs(self, features, generator.random((*shape, 5), dtype="float32"))
+
+    def bytes_read(self, peer: str) -> int | None:
+        """Every weight once a token."""
+        return 4 * NUM_TOKENS * self.sizes.weights_of_a_token if peer == OURS else None
 
 
 def run(
     num_rounds: int,
     *,
-    model: ModelConfig | None = None,
-    batches: tuple[int, ...] = BATCHES,
-    num_regions: tuple[int, ...] = NUM_REGIONS,
-) -> list[Row]:
-    """One row for each batch and number of regions; raises if the two write different texts.
-
-    Args:
-        model: by default of base size.
-    """
-    distributed.start()
+    command: str,
+    batches: Sequence[int] = BATCHES,
+    num_regions: Sequence[int] = NUM_REGIONS,
+    sizes: Sizes = Sizes(),
+) -> PeerReport:
+    """Measure all batches and numbers of regions."""
     with tempfile.TemporaryDirectory() as folder:
-        bench = _Bench(model or ModelConfig(), Path(folder))
-        return [
-            bench.measure(batch, regions, num_rounds)
+        cases = [
+            DecodeCase(batch, regions, folder, sizes)
             for regions in num_regions
             for batch in batches
         ]
-
-
-class _Bench:
-    """A captioning model with random weights, exported and as a dynamic network."""
-
-    def __init__(self, model: ModelConfig, folder: Path) -> None:
-        image = ImageConfig(kind="regions", feature_size=model.region_feature_size)
-        data = CaptionDataConfig(with_tags=False, image=image)
-        # No end before the last token, so that all write as many.
-        generation = GenerationConfig(
-            beam_size=NUM_BEAMS, max_length=NUM_TOKENS, min_length=NUM_TOKENS - 1
+        return peer_report.measure(
+            "Writing captions",
+            cases,
+            peers(),
+            num_rounds=num_rounds,
+            command=command,
+            check=check_results,
+            targets=targets,
         )
-        self.task: CaptioningTask = CaptioningConfig(data=data, generation=generation).build(
-            model, folder
+
+
+def peers() -> list[Peer]:
+    """Ours first."""
+    return [
+        Peer(
+            OURS,
+            "unimo_paddle.benchmarks.decode_paddle:Exported",
+            "one exported graph in Paddle Inference",
+        ),
+        Peer(
+            STEPPED,
+            "unimo_paddle.benchmarks.decode_paddle:Stepped",
+            "the same weights in the dynamic graph, stepped from Python with Paddle's operations, "
+            "caches of each beam concatenated and picked anew at every step; beams by our operator",
+        ),
+        Peer(
+            HUGGING_FACE,
+            "unimo_paddle.benchmarks.decode_torch:HuggingFace",
+            "generate of BertLMHeadModel with the same weights, behind a cache of the regions",
+            package="transformers",
+        ),
+        Peer(
+            CTRANSLATE2,
+            "unimo_paddle.benchmarks.decode_ctranslate2:EqualSize",
+            "Generator of a decoder of equal size in float32, random weights, the regions as words "
+            "of its prompt; its texts differ from ours",
+            package="ctranslate2",
+        ),
+    ]
+
+
+def targets(rows: Sequence[PeerRow]) -> list[Target]:
+    """What rows are held to; with more than one image arithmetic is the limit, not memory."""
+    return peer_report.ratio_targets(
+        rows, _OVER_OURS, lambda row: _OF_READ if row.case["images"] == 1 else None
+    )
+
+
+def check_results(name: str, found: np.ndarray, expected: np.ndarray) -> None:
+    """Raise where a peer writes other tokens [B, T]; where weights differ, only as many."""
+    is_right = found.shape == expected.shape
+    if name != CTRANSLATE2:
+        is_right = is_right and np.array_equal(found, expected)
+    if not is_right:
+        raise BenchmarkError(
+            f"{name} writes other tokens than ours (shapes {found.shape}, {expected.shape}); times "
+            "of different answers mean nothing"
         )
-        runner = Runner()
-        program = build_forward(self.task, self.task.writing_inputs, self._write)
-        runner.start(program)
-        with paddle.static.scope_guard(runner.scope):
-            paddle.static.save_inference_model(
-                str(folder / "captions"),
-                list(program.feeds.values()),
-                list(program.fetches.values()),
-                runner.executor,
-                program=program.main,
-            )
-        weights = runner.state([program])
-        self.weight_bytes = sum(value.nbytes for value in weights.values())
-        self.predictor = load_graph(folder / "captions")
-        paddle.disable_static()
-        self.network = self.task.build_network()
-        self.network.eval()
-        for parameter in self.network.parameters():
-            parameter.set_value(weights[parameter.name])
-
-    def _write(self, network: Any, batch: dict[str, Any]) -> dict[str, Any]:
-        return write_texts(network, batch, self.task.generation, end_token=SEP_ID)
-
-    def measure(self, batch_size: int, num_regions: int, num_rounds: int) -> Row:
-        """Times of both for one shape."""
-        batch = self._batch(batch_size, num_regions)
-        tensors = {name: paddle.to_tensor(value) for name, value in batch.items()}
-
-        def ours() -> np.ndarray:
-            for name in self.predictor.get_input_names():
-                self.predictor.get_input_handle(name).copy_from_cpu(batch[name])
-            self.predictor.run()
-            names = self.predictor.get_output_names()
-            return self.predictor.get_output_handle(names[0]).copy_to_cpu()
-
-        def stepped() -> np.ndarray:
-            with paddle.no_grad(), _plain_products():
-                return self._write(self.network, tensors)["tokens"].numpy()
-
-        np.testing.assert_array_equal(ours(), stepped())
-        times = interleave(ours, stepped, num_rounds=num_rounds)
-        read = self.weight_bytes * NUM_TOKENS / times["ours_ms"] / 1e6
-        return {
-            "B": batch_size,
-            "regions": num_regions,
-            **times,
-            "ms/token": times["ours_ms"] / NUM_TOKENS,
-            "weights GB/s": read,
-        }
-
-    def _batch(self, batch_size: int, num_regions: int) -> dict[str, np.ndarray]:
-        generator = np.random.default_rng(0)
-        size = self.task.model.region_feature_size
-        samples = [
-            {
-                "region_features": generator.random((num_regions, size), dtype=np.float32),
-                "region_boxes": generator.random((num_regions, 5), dtype=np.float32),
-                "region_mask": np.ones(num_regions, np.float32),
-                "input_ids": np.array([CLS_ID]),
-                "position_ids": np.array([self.task.model.first_position]),
-                "text_mask": np.ones(1, np.float32),
-                "text_order": np.ones(1, np.int64),
-            }
-            for _ in range(batch_size)
-        ]
-        return collate(samples, self.task.writing_inputs)
-
-
-@contextlib.contextmanager
-def _plain_products() -> Iterator[None]:
-    """Paddle's own matrix products in the steps of writing."""
-    modules = (heads, transformer)
-    for module in modules:
-        module.few_rows_product = few_rows_product_reference
-    try:
-        yield
-    finally:
-        for module in modules:
-            module.few_rows_product = few_rows_product

@@ -16,6 +16,8 @@ TUNED_PADDLE = "Paddle, tuned"
 DEFAULT_PADDLE = "Paddle, default"
 INF_CL = "Inf-CL in tiles"
 PEAK = "peak"
+READ = "read"
+LIMITS = (PEAK, READ)  # what the machine can do; they take part in the rounds
 
 # Copies of the score matrix at the highest point of a form that stores it: scores, two
 # probabilities, two gradients and a sum. Paddle's allocator keeps them for the next time.
@@ -68,6 +70,12 @@ PEAK_RATE = Peer(
     "unimo_paddle.benchmarks.peak:Peak",
     "fused multiply-adds in registers only, GFLOP/s",
     takes_sets=True,
+)
+
+READ_RATE = Peer(
+    READ,
+    "unimo_paddle.benchmarks.peak:ReadRate",
+    "memory that is read once and added up, bytes a second",
 )
 
 

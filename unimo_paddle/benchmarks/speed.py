@@ -12,26 +12,8 @@ from tqdm import tqdm
 from unimo_paddle.benchmarks.cases import BenchmarkError, Case, check_results
 from unimo_paddle.benchmarks.peers import OURS, PEAK, PEAK_RATE, Peer, stored_bytes
 from unimo_paddle.benchmarks.resident import available_bytes
+from unimo_paddle.benchmarks.rounds import PAUSE_SECONDS, Spread
 from unimo_paddle.benchmarks.workers import Worker, running
-
-# After their last task Intel's OpenMP threads stay awake for 0.2 s, on processors that the next
-# worker needs. With one thread there are none.
-_PAUSE_SECONDS = 0.25
-
-
-@dataclass(frozen=True)
-class Spread:
-    """The middle of the rounds and their 10-90 % range."""
-
-    median: float
-    low: float
-    high: float
-
-    @staticmethod
-    def of(values: np.ndarray) -> Spread:
-        """The spread of values, one a round."""
-        low, median, high = np.percentile(values, [10, 50, 90])
-        return Spread(float(median), float(low), float(high))
 
 
 @dataclass(frozen=True)
@@ -142,7 +124,7 @@ def _measure_case(
     for _ in range(num_rounds):
         for worker in workers:
             if threads > 1:
-                time.sleep(_PAUSE_SECONDS)
+                time.sleep(PAUSE_SECONDS)
             taken, value = worker.measure()
             seconds[worker.peer.name].append(taken)
             if worker.peer.name == PEAK:

@@ -19,7 +19,7 @@ import traceback
 from collections.abc import Iterator
 from typing import Any, BinaryIO
 
-from unimo_paddle.benchmarks.cases import BenchmarkError, Case, Results, make_inputs
+from unimo_paddle.benchmarks.cases import BenchmarkError, Case
 from unimo_paddle.benchmarks.peers import Peer
 from unimo_paddle.benchmarks.resident import peak_growth
 
@@ -59,12 +59,16 @@ class Worker:
         """Wait for the imports; afterwards `versions` and `absence` are known."""
         self.versions, self.absence = self._receive()
 
-    def prepare(self, case: Case) -> None:
-        """Make the inputs of a case, run it once, and find how often a round must repeat it."""
+    def prepare(self, case: Any) -> None:
+        """Make the inputs of a case, run it once, and find how often a round must repeat it.
+
+        Args:
+            case: whatever has ``make_inputs()``.
+        """
         self._call("prepare", case)
 
-    def results(self) -> Results:
-        """Return the loss and the gradients of the prepared case."""
+    def results(self) -> Any:
+        """Return what the form computes of the prepared case."""
         return self._call("results")
 
     def measure(self) -> tuple[float, Any]:
@@ -139,17 +143,17 @@ class _Session:
         self._form: Any = None
         self._repeats = 1
 
-    def prepare(self, case: Case) -> None:
+    def prepare(self, case: Any) -> None:
         """The first run warms up; the second tells how long one takes."""
         self._form = None  # the inputs of the case before go first
-        self._form = self._factory(make_inputs(case))
+        self._form = self._factory(case.make_inputs())
         self._form.run()
         self._repeats = 1
         seconds, _ = self.measure()
         self._repeats = max(1, math.ceil(_ROUND_SECONDS / seconds))
 
-    def results(self) -> Results:
-        """The loss and the gradients."""
+    def results(self) -> Any:
+        """What the form computes."""
         return self._form.results()
 
     def measure(self) -> tuple[float, Any]:
@@ -161,8 +165,8 @@ class _Session:
 
     def growth(self, case: Case) -> tuple[int, str]:
         """The growth of memory; a tiny case goes first, for what is loaded only when used."""
-        self._factory(make_inputs(Case(64, case.size))).run()
-        return peak_growth(self._factory(make_inputs(case)).run)
+        self._factory(Case(64, case.size).make_inputs()).run()
+        return peak_growth(self._factory(case.make_inputs()).run)
 
 
 def _serve() -> None:

@@ -1,0 +1,260 @@
+"""A report of peers that took turns: a row a case and peer, targets, and how they came about."""
+
+from __future__ import annotations
+
+import datetime
+import os
+import platform
+import textwrap
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+import numpy as np
+from tqdm import tqdm
+
+from unimo_paddle.benchmarks.hardware import Processor, processor
+from unimo_paddle.benchmarks.peers import LIMITS, OURS, READ, READ_RATE, Peer, split_by_presence
+from unimo_paddle.benchmarks.rounds import Spread, take_turns
+from unimo_paddle.benchmarks.tables import Table, as_markdown, as_text, without_repeats
+from unimo_paddle.benchmarks.targets import Target
+from unimo_paddle.benchmarks.workers import running
+
+_WIDTH = 100  # of notes on the terminal
+
+
+@dataclass(frozen=True)
+class PeerRow:
+    """One peer at one case.
+
+    Attributes:
+        case: what tells the case from others, column by column.
+        of_ours: its time over ours in the same round.
+        of_read: the rate at which it must have read what it needs, over the rate at which memory
+            was read in the same round; None where it is not known what it reads.
+    """
+
+    case: dict[str, int]
+    peer: str
+    milliseconds: float
+    of_ours: Spread
+    of_read: Spread | None
+    seconds: list[float]
+
+
+@dataclass(frozen=True)
+class PeerReport:
+    """Everything that one run measured.
+
+    Attributes:
+        read_rate: bytes a second, the median of all rounds.
+        load: of the machine, before the run.
+    """
+
+    title: str
+    command: str
+    threads: int
+    num_rounds: int
+    processor: Processor
+    load: float
+    date: str
+    versions: dict[str, str]
+    peers: list[Peer]
+    absent: dict[str, str]
+    read_rate: float
+    rows: list[PeerRow]
+    targets: list[Target] = field(default_factory=list)
+
+    @property
+    def missed(self) -> list[Target]:
+        """The targets that were missed."""
+        return [target for target in self.targets if not target.is_met]
+
+    def as_json(self) -> dict[str, Any]:
+        """Everything, for the file."""
+        shown = {name: value for name, value in vars(self).items() if name not in ("peers", "rows")}
+        return shown | {
+            "processor": asdict(self.processor),
+            "peers": {peer.name: peer.about for peer in self.peers},
+            "rows": [asdict(row) for row in self.rows],
+            "targets": [asdict(target) | {"is_met": target.is_met} for target in self.targets],
+        }
+
+
+def measure(
+    title: str,
+    cases: Sequence[Any],
+    peers: Sequence[Peer],
+    *,
+    num_rounds: int,
+    command: str,
+    check: Callable[[str, Any, Any], None],
+    targets: Callable[[Sequence[PeerRow]], list[Target]],
+) -> PeerReport:
+    """Measure every case with one process a peer, with a progress bar that tells the time left.
+
+    Args:
+        cases: each has ``columns``, a dict for the table, ``make_inputs()``, and
+            ``bytes_read(peer)``: what a peer must read of memory, None where that is not known.
+        peers: ours first.
+        check: see ``take_turns``.
+        targets: those that rows are held to.
+    """
+    load, chip = os.getloadavg()[0], processor()
+    threads = int(os.environ["OMP_NUM_THREADS"])
+    present, absent = split_by_presence(list(peers), is_amd=chip.is_amd)
+    versions = {"python": platform.python_version(), "numpy": np.__version__}
+    rows: list[PeerRow] = []
+    read_rates: list[float] = []
+    with running([present[0], READ_RATE, *present[1:]], threads=threads) as workers:
+        for worker in workers:
+            versions |= worker.versions
+            if worker.absence:
+                absent[worker.peer.name] = worker.absence
+        workers = [worker for worker in workers if not worker.absence]
+        total = len(cases) * len(workers) * (num_rounds + 2)
+        form = "{desc}: {percentage:3.0f}% |{bar:20}| {elapsed} gone, {remaining} left"
+        with tqdm(total=total, bar_format=form) as progress:
+            for case in cases:
+                progress.set_description_str(_named(case.columns))
+                rounds = take_turns(
+                    case, workers, num_rounds=num_rounds, check=check, progress=progress
+                )
+                read_rates += rounds.limits[READ].tolist()
+                for name, seconds in rounds.seconds.items():
+                    size = case.bytes_read(name)
+                    rate = None if size is None else size / seconds / rounds.limits[READ]
+                    rows.append(
+                        PeerRow(
+                            case=case.columns,
+                            peer=name,
+                            milliseconds=1e3 * float(np.median(seconds)),
+                            of_ours=Spread.of(seconds / rounds.seconds[OURS]),
+                            of_read=None if rate is None else Spread.of(rate),
+                            seconds=seconds.tolist(),
+                        )
+                    )
+    return PeerReport(
+        title=title,
+        command=command,
+        threads=threads,
+        num_rounds=num_rounds,
+        processor=chip,
+        load=load,
+        date=datetime.date.today().isoformat(),
+        versions=versions,
+        peers=[peer for peer in peers if peer.name not in absent and peer.name not in LIMITS],
+        absent=absent,
+        read_rate=float(np.median(read_rates)),
+        rows=rows,
+        targets=targets(rows),
+    )
+
+
+def ratio_targets(
+    rows: Sequence[PeerRow], over_ours: dict[str, float], of_read: Callable[[PeerRow], float | None]
+) -> list[Target]:
+    """Bounds on the time of peers over ours, and on the share of the read rate that ours reaches.
+
+    Args:
+        over_ours: the least ratio by name of the peer.
+        of_read: the least share for a row of ours; None: it is held to none.
+    """
+    targets = []
+    for row in rows:
+        where = _named(row.case)
+        least = of_read(row) if row.peer == OURS else None
+        if least is not None and row.of_read is not None:
+            text = f"share of the rate at which memory is read ({where})"
+            targets.append(Target(text, row.of_read.median, least))
+        if row.peer in over_ours:
+            text = f"time of {row.peer} over ours ({where})"
+            targets.append(Target(text, row.of_ours.median, over_ours[row.peer]))
+    return targets
+
+
+def as_terminal_text(report: PeerReport) -> str:
+    """Everything for the terminal; what was missed comes last."""
+    blocks = [
+        textwrap.fill(_machine(report), _WIDTH),
+        as_text(_table(report)),
+        textwrap.fill(_note(report), _WIDTH),
+        "\n".join(_peer_lines(report)),
+        "\n".join(_target_lines(report)),
+    ]
+    return "\n\n".join(blocks)
+
+
+def as_markdown_page(report: PeerReport) -> str:
+    """The page for ``docs/results``."""
+    blocks = [
+        f"# {report.title}, measured",
+        f"{_machine(report)}. {report.date}.",
+        f"```\n{report.command}\n```",
+        as_markdown(_table(report)),
+        _note(report),
+        "## Peers",
+        "\n".join(f"- {line}" for line in _peer_lines(report)),
+        "## Targets",
+        "\n".join(f"- {line}" for line in _target_lines(report)),
+    ]
+    return "\n\n".join(blocks) + "\n"
+
+
+def _machine(report: PeerReport) -> str:
+    versions = ", ".join(f"{name} {version}" for name, version in report.versions.items())
+    return (
+        f"{report.processor.model}, {report.threads} threads, load before the run "
+        f"{report.load:.1f}; {versions}"
+    )
+
+
+def _table(report: PeerReport) -> Table:
+    names = list(report.rows[0].case)
+    rows = [
+        [
+            *map(str, row.case.values()),
+            row.peer,
+            f"{row.milliseconds:.3g}" if row.milliseconds < 100 else f"{row.milliseconds:.0f}",
+            "" if row.peer == OURS else _spread(row.of_ours, "{:.2f}"),
+            "" if row.of_read is None else _spread(row.of_read, "{:.0%}"),
+        ]
+        for row in report.rows
+    ]
+    headings = [*names, "peer", "ms", "over ours", "of read rate"]
+    return Table(headings, without_repeats(rows, columns=len(names)), text_columns=(len(names),))
+
+
+def _note(report: PeerReport) -> str:
+    return (
+        f"Medians of {report.num_rounds} interleaved rounds (10-90 %). over ours: the peer's time "
+        "over ours in the same round. of read rate: what must be read at least, over the time and "
+        "over the rate at which memory was read in the same round, in the median "
+        f"{report.read_rate / 1e9:.1f} GB/s; above 100 % where it was read from a cache."
+    )
+
+
+def _spread(spread: Spread, form: str) -> str:
+    low, high = form.format(spread.low), form.format(spread.high)
+    return f"{form.format(spread.median)} ({low}-{high})"
+
+
+def _peer_lines(report: PeerReport) -> list[str]:
+    lines = [f"{peer.name}: {peer.about}" for peer in report.peers]
+    return lines + [f"left out, {name}: {reason}" for name, reason in report.absent.items()]
+
+
+def _target_lines(report: PeerReport) -> list[str]:
+    ordered = sorted(report.targets, key=lambda target: not target.is_met)
+    met = len(report.targets) - len(report.missed)
+    return [
+        f"{met} of {len(report.targets)} targets met",
+        *(
+            f"{'met' if t.is_met else 'MISSED'}: {t.text} is {t.value:.3g}, target {t.condition}"
+            for t in ordered
+        ),
+    ]
+
+
+def _named(columns: dict[str, int]) -> str:
+    return ", ".join(f"{name} {value}" for name, value in columns.items())
