@@ -53,6 +53,10 @@ class Case:
         """Those of the own candidates: few enough to be kept, so their products are three."""
         return 6 * self.count * self.negatives * self.size
 
+    def smallest(self) -> Case:
+        """A case that needs next to no memory of its own."""
+        return Case(64, self.size)
+
     def make_inputs(self) -> Inputs:
         """The arrays, the same in every process."""
         return make_inputs(self)

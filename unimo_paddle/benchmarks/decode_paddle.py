@@ -33,7 +33,9 @@ from unimo_paddle.tasks.captioning import CaptionDataConfig, CaptioningConfig, C
 from unimo_paddle.tasks.writing import write_texts
 
 
-def _make_task(sizes: Sizes, folder: Path) -> CaptioningTask:
+def _make_task(
+    sizes: Sizes, folder: Path, num_beams: int = NUM_BEAMS, num_tokens: int = NUM_TOKENS
+) -> CaptioningTask:
     """Captions of regions; no end before the last token, so that all write as many."""
     model = ModelConfig(
         vocab_size=sizes.vocab_size,
@@ -44,7 +46,7 @@ def _make_task(sizes: Sizes, folder: Path) -> CaptioningTask:
     )
     image = ImageConfig(kind="regions", feature_size=sizes.feature_size)
     generation = GenerationConfig(
-        rule="2k", beam_size=NUM_BEAMS, max_length=NUM_TOKENS, min_length=NUM_TOKENS - 1
+        rule="2k", beam_size=num_beams, max_length=num_tokens, min_length=num_tokens - 1
     )
     data = CaptionDataConfig(with_tags=False, image=image)
     return CaptioningConfig(data=data, generation=generation).build(model, folder)
@@ -81,11 +83,13 @@ class _Form:
 
 
 @functools.cache
-def _export(sizes: Sizes, folder: Path) -> tuple[CaptioningTask, Any]:
+def _export(
+    sizes: Sizes, folder: Path, num_beams: int, num_tokens: int
+) -> tuple[CaptioningTask, Any]:
     """The graph in Paddle Inference; its weights, fresh ones, go into the folder."""
     tune_process()
     distributed.start()
-    task = _make_task(sizes, folder)
+    task = _make_task(sizes, folder, num_beams, num_tokens)
 
     def write(network: Any, batch: dict[str, Tensor]) -> dict[str, Tensor]:
         return write_texts(network, batch, task.generation, end_token=SEP_ID)
@@ -109,7 +113,9 @@ class Exported(_Form):
     """Our graph."""
 
     def __init__(self, inputs: Inputs) -> None:
-        task, self.predictor = _export(inputs.case.sizes, Path(inputs.case.folder))
+        case = inputs.case
+        folder = Path(case.folder)
+        task, self.predictor = _export(case.sizes, folder, case.num_beams, case.num_tokens)
         self.feeds = _feeds(task, inputs)
 
     def run(self) -> np.ndarray:

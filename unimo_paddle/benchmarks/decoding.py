@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 import numpy as np
@@ -51,6 +51,9 @@ class Sizes:
         return self.num_layers * layer + hidden**2 + (self.vocab_size + 3) * hidden
 
 
+BASE = Sizes()
+
+
 class Inputs(NamedTuple):
     """Images as regions."""
 
@@ -70,7 +73,9 @@ class DecodeCase:
     batch: int
     num_regions: int
     folder: str
-    sizes: Sizes = Sizes()
+    sizes: Sizes = BASE
+    num_beams: int = NUM_BEAMS
+    num_tokens: int = NUM_TOKENS
 
     @property
     def columns(self) -> dict[str, int]:
@@ -86,7 +91,13 @@ class DecodeCase:
 
     def bytes_read(self, peer: str) -> int | None:
         """Every weight once a token."""
-        return 4 * NUM_TOKENS * self.sizes.weights_of_a_token if peer == OURS else None
+        if peer != OURS:
+            return None
+        return 4 * self.num_tokens * self.sizes.weights_of_a_token
+
+    def smallest(self) -> DecodeCase:
+        """A case that needs next to no memory of its own."""
+        return replace(self, batch=1, num_regions=2)
 
 
 def run(
@@ -95,7 +106,7 @@ def run(
     command: str,
     batches: Sequence[int] = BATCHES,
     num_regions: Sequence[int] = NUM_REGIONS,
-    sizes: Sizes = Sizes(),
+    sizes: Sizes = BASE,
 ) -> PeerReport:
     """Measure all batches and numbers of regions."""
     with tempfile.TemporaryDirectory() as folder:

@@ -7,8 +7,8 @@ import os
 import platform
 import textwrap
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass, field
-from typing import Any
+from dataclasses import asdict, dataclass, field, replace
+from typing import Any, Protocol
 
 import numpy as np
 from tqdm import tqdm
@@ -43,12 +43,12 @@ class PeerRow:
 
 
 @dataclass(frozen=True)
-class PeerReport:
-    """Everything that one run measured.
+class Origin:
+    """What figures belong to.
 
     Attributes:
-        read_rate: bytes a second, the median of all rounds.
         load: of the machine, before the run.
+        read_rate: bytes a second, the median of all rounds.
     """
 
     title: str
@@ -59,25 +59,87 @@ class PeerReport:
     load: float
     date: str
     versions: dict[str, str]
+    read_rate: float = 0.0
+
+    @staticmethod
+    def of(title: str, *, command: str, num_rounds: int) -> Origin:
+        """Of a run that begins now."""
+        return Origin(
+            title=title,
+            command=command,
+            threads=int(os.environ["OMP_NUM_THREADS"]),
+            num_rounds=num_rounds,
+            processor=processor(),
+            load=os.getloadavg()[0],
+            date=datetime.date.today().isoformat(),
+            versions={"python": platform.python_version(), "numpy": np.__version__},
+        )
+
+    def measured(self, versions: dict[str, str], read_rate: float) -> Origin:
+        """The same after the run."""
+        return replace(self, versions=self.versions | versions, read_rate=read_rate)
+
+    def as_json(self) -> dict[str, Any]:
+        """For the file."""
+        return asdict(self)
+
+    def __str__(self) -> str:
+        versions = ", ".join(f"{name} {version}" for name, version in self.versions.items())
+        return (
+            f"{self.processor.model}, {self.threads} threads, load before the run "
+            f"{self.load:.1f}; {versions}"
+        )
+
+
+class Report(Protocol):
+    """What is printed: tables and what they are held to."""
+
+    origin: Origin
+
+    @property
+    def targets(self) -> list[Target]:
+        """What is judged."""
+
+    def tables(self) -> dict[str, Table]:
+        """By title."""
+
+
+@dataclass(frozen=True)
+class PeerReport:
+    """Everything that one run measured."""
+
+    origin: Origin
     peers: list[Peer]
     absent: dict[str, str]
-    read_rate: float
     rows: list[PeerRow]
     targets: list[Target] = field(default_factory=list)
 
-    @property
-    def missed(self) -> list[Target]:
-        """The targets that were missed."""
-        return [target for target in self.targets if not target.is_met]
-
     def as_json(self) -> dict[str, Any]:
         """Everything, for the file."""
-        shown = {name: value for name, value in vars(self).items() if name not in ("peers", "rows")}
-        return shown | {
-            "processor": asdict(self.processor),
+        return self.origin.as_json() | {
             "peers": {peer.name: peer.about for peer in self.peers},
+            "absent": self.absent,
             "rows": [asdict(row) for row in self.rows],
             "targets": [asdict(target) | {"is_met": target.is_met} for target in self.targets],
+        }
+
+    def tables(self) -> dict[str, Table]:
+        """By title."""
+        names = list(self.rows[0].case)
+        rows = [
+            [
+                *map(str, row.case.values()),
+                row.peer,
+                f"{row.milliseconds:.3g}" if row.milliseconds < 100 else f"{row.milliseconds:.0f}",
+                "" if row.peer == OURS else _spread(row.of_ours, "{:.2f}"),
+                "" if row.of_read is None else _spread(row.of_read, "{:.0%}"),
+            ]
+            for row in self.rows
+        ]
+        headings = [*names, "peer", "ms", "over ours", "of read rate"]
+        width = len(names)
+        return {
+            "Time": Table(headings, without_repeats(rows, columns=width), text_columns=(width,))
         }
 
 
@@ -100,13 +162,12 @@ def measure(
         check: see ``take_turns``.
         targets: those that rows are held to.
     """
-    load, chip = os.getloadavg()[0], processor()
-    threads = int(os.environ["OMP_NUM_THREADS"])
-    present, absent = split_by_presence(list(peers), is_amd=chip.is_amd)
-    versions = {"python": platform.python_version(), "numpy": np.__version__}
+    origin = Origin.of(title, command=command, num_rounds=num_rounds)
+    present, absent = split_by_presence(list(peers), is_amd=origin.processor.is_amd)
+    versions: dict[str, str] = {}
     rows: list[PeerRow] = []
     read_rates: list[float] = []
-    with running([present[0], READ_RATE, *present[1:]], threads=threads) as workers:
+    with running([present[0], READ_RATE, *present[1:]], threads=origin.threads) as workers:
         for worker in workers:
             versions |= worker.versions
             if worker.absence:
@@ -135,17 +196,9 @@ def measure(
                         )
                     )
     return PeerReport(
-        title=title,
-        command=command,
-        threads=threads,
-        num_rounds=num_rounds,
-        processor=chip,
-        load=load,
-        date=datetime.date.today().isoformat(),
-        versions=versions,
+        origin=origin.measured(versions, float(np.median(read_rates))),
         peers=[peer for peer in peers if peer.name not in absent and peer.name not in LIMITS],
         absent=absent,
-        read_rate=float(np.median(read_rates)),
         rows=rows,
         targets=targets(rows),
     )
@@ -173,64 +226,44 @@ def ratio_targets(
     return targets
 
 
-def as_terminal_text(report: PeerReport) -> str:
+def as_terminal_text(report: Report) -> str:
     """Everything for the terminal; what was missed comes last."""
-    blocks = [
-        textwrap.fill(_machine(report), _WIDTH),
-        as_text(_table(report)),
-        textwrap.fill(_note(report), _WIDTH),
-        "\n".join(_peer_lines(report)),
-        "\n".join(_target_lines(report)),
-    ]
-    return "\n\n".join(blocks)
+    blocks = [textwrap.fill(str(report.origin), _WIDTH)]
+    for title, table in report.tables().items():
+        blocks += [title, as_text(table)]
+    blocks.append(textwrap.fill(_note(report), _WIDTH))
+    if isinstance(report, PeerReport):
+        blocks.append("\n".join(_peer_lines(report)))
+    return "\n\n".join([*blocks, "\n".join(_target_lines(report))])
 
 
-def as_markdown_page(report: PeerReport) -> str:
+def as_markdown_page(report: Report) -> str:
     """The page for ``docs/results``."""
+    origin = report.origin
     blocks = [
-        f"# {report.title}, measured",
-        f"{_machine(report)}. {report.date}.",
-        f"```\n{report.command}\n```",
-        as_markdown(_table(report)),
-        _note(report),
-        "## Peers",
-        "\n".join(f"- {line}" for line in _peer_lines(report)),
-        "## Targets",
-        "\n".join(f"- {line}" for line in _target_lines(report)),
+        f"# {origin.title}, measured",
+        f"{origin}. {origin.date}.",
+        f"```\n{origin.command}\n```",
     ]
+    for title, table in report.tables().items():
+        blocks += [f"## {title}", as_markdown(table)]
+    blocks.append(_note(report))
+    if isinstance(report, PeerReport):
+        blocks += ["## Peers", "\n".join(f"- {line}" for line in _peer_lines(report))]
+    blocks += ["## Targets", "\n".join(f"- {line}" for line in _target_lines(report))]
     return "\n\n".join(blocks) + "\n"
 
 
-def _machine(report: PeerReport) -> str:
-    versions = ", ".join(f"{name} {version}" for name, version in report.versions.items())
+def _note(report: Report) -> str:
+    origin = report.origin
+    note = f"Medians of {origin.num_rounds} interleaved rounds"
+    rate = f"the rate at which memory was read: {origin.read_rate / 1e9:.1f} GB/s in the median"
+    if not isinstance(report, PeerReport):
+        return f"{note}. Reading is counted at {rate}."
     return (
-        f"{report.processor.model}, {report.threads} threads, load before the run "
-        f"{report.load:.1f}; {versions}"
-    )
-
-
-def _table(report: PeerReport) -> Table:
-    names = list(report.rows[0].case)
-    rows = [
-        [
-            *map(str, row.case.values()),
-            row.peer,
-            f"{row.milliseconds:.3g}" if row.milliseconds < 100 else f"{row.milliseconds:.0f}",
-            "" if row.peer == OURS else _spread(row.of_ours, "{:.2f}"),
-            "" if row.of_read is None else _spread(row.of_read, "{:.0%}"),
-        ]
-        for row in report.rows
-    ]
-    headings = [*names, "peer", "ms", "over ours", "of read rate"]
-    return Table(headings, without_repeats(rows, columns=len(names)), text_columns=(len(names),))
-
-
-def _note(report: PeerReport) -> str:
-    return (
-        f"Medians of {report.num_rounds} interleaved rounds (10-90 %). over ours: the peer's time "
-        "over ours in the same round. of read rate: what must be read at least, over the time and "
-        "over the rate at which memory was read in the same round, in the median "
-        f"{report.read_rate / 1e9:.1f} GB/s; above 100 % where it was read from a cache."
+        f"{note} (10-90 %). over ours: the peer's time over ours in the same round. of read rate: "
+        "what must be read at least, over the time and over the rate at which memory was read in "
+        f"the same round ({rate}); above 100 % where it was read from a cache."
     )
 
 
@@ -244,11 +277,10 @@ def _peer_lines(report: PeerReport) -> list[str]:
     return lines + [f"left out, {name}: {reason}" for name, reason in report.absent.items()]
 
 
-def _target_lines(report: PeerReport) -> list[str]:
+def _target_lines(report: Report) -> list[str]:
     ordered = sorted(report.targets, key=lambda target: not target.is_met)
-    met = len(report.targets) - len(report.missed)
     return [
-        f"{met} of {len(report.targets)} targets met",
+        f"{sum(t.is_met for t in ordered)} of {len(ordered)} targets met",
         *(
             f"{'met' if t.is_met else 'MISSED'}: {t.text} is {t.value:.3g}, target {t.condition}"
             for t in ordered

@@ -19,7 +19,7 @@ import traceback
 from collections.abc import Iterator
 from typing import Any, BinaryIO
 
-from unimo_paddle.benchmarks.cases import BenchmarkError, Case
+from unimo_paddle.benchmarks.cases import BenchmarkError
 from unimo_paddle.benchmarks.peers import Peer
 from unimo_paddle.benchmarks.resident import peak_growth
 
@@ -63,7 +63,7 @@ class Worker:
         """Make the inputs of a case, run it once, and find how often a round must repeat it.
 
         Args:
-            case: whatever has ``make_inputs()``.
+            case: whatever has ``make_inputs()`` and ``smallest()``.
         """
         self._call("prepare", case)
 
@@ -75,7 +75,7 @@ class Worker:
         """Run the prepared case; return seconds a run, and what the last run returned."""
         return self._call("measure")
 
-    def growth(self, case: Case) -> tuple[int, str]:
+    def growth(self, case: Any) -> tuple[int, str]:
         """Run a case once; return by how many bytes memory grew at most, and how it was read."""
         return self._call("growth", case)
 
@@ -163,9 +163,9 @@ class _Session:
             value = self._form.run()
         return (time.perf_counter() - start) / self._repeats, value
 
-    def growth(self, case: Case) -> tuple[int, str]:
+    def growth(self, case: Any) -> tuple[int, str]:
         """The growth of memory; a tiny case goes first, for what is loaded only when used."""
-        self._factory(Case(64, case.size).make_inputs()).run()
+        self._factory(case.smallest().make_inputs()).run()
         return peak_growth(self._factory(case.make_inputs()).run)
 
 

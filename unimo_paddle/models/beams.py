@@ -19,9 +19,9 @@ from unimo_paddle.models.search import (
     append,
     both,
     nothing_yet,
-    pick_rows,
 )
 from unimo_paddle.ops.beam_search import BeamSearchStep, beam_search_step
+from unimo_paddle.ops.pick_rows import pick_rows
 
 
 class BeamSearch(Search):
@@ -97,9 +97,12 @@ class OriginalBeams(BeamSearch):
             excluded=self._repeated_ngrams(history),
             blocked=self._repeated_words(history),
         )
-        history, step_scores = (pick_rows(value, best.parents) for value in state[:2])
-        history, step_scores = append(history, best.tokens), append(step_scores, best.scores)
-        moved = [history, step_scores, best.scores, best.finished]
+        moved = [
+            pick_rows(state[0], best.parents, best.tokens),
+            pick_rows(state[1], best.parents, best.scores),
+            best.scores,
+            best.finished,
+        ]
         return Choice(best.tokens, best.parents, moved)
 
     def is_done(self, state: Sequence[Tensor]) -> Tensor:
@@ -140,8 +143,8 @@ class TwoKBeams(BeamSearch):
         divisor = self.length_factor(step + 5)
         parents, end_token = best.ended_parents.clip(min=0), self.vocabulary.end_token
         ended = [
-            append(pick_rows(history, parents), paddle.full_like(parents, end_token)),
-            append(pick_rows(step_scores, parents), best.ended_scores),
+            pick_rows(history, parents, paddle.full_like(parents, end_token)),
+            pick_rows(step_scores, parents, best.ended_scores),
             best.ended_scores,
         ]
         padded = [
@@ -158,8 +161,8 @@ class TwoKBeams(BeamSearch):
             is_full = is_full & (worst >= leading)
         finished = finished | is_full
         moved = [
-            append(pick_rows(history, best.parents), best.tokens),
-            append(pick_rows(step_scores, best.parents), best.scores),
+            pick_rows(history, best.parents, best.tokens),
+            pick_rows(step_scores, best.parents, best.scores),
             best.scores,
             finished,
         ]

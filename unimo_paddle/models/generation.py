@@ -23,10 +23,10 @@ from unimo_paddle.models.search import (
     Vocabulary,
     append,
     nothing_yet,
-    pick_rows,
 )
 from unimo_paddle.models.unimo import Encoding, UnifiedTransformer
 from unimo_paddle.ops.decode_attention import no_words
+from unimo_paddle.ops.pick_rows import pick_rows
 
 
 def make_search(config: GenerationConfig, vocabulary: Vocabulary) -> Search:

@@ -127,19 +127,6 @@ class Texts(NamedTuple):
     step_scores: Tensor  # [B, N, T] float32: the score after each token
 
 
-def pick_rows(values: Tensor, parents: Tensor) -> Tensor:
-    """Values [B, K', ...] of the rows that parents [B, K] name: [B, K, ...]."""
-    shape = paddle.shape(values)
-    starts = paddle.arange(0, shape[0], dtype="int64").unsqueeze(1) * shape[1].astype("int64")
-    rows = paddle.gather(values.flatten(0, 1), (parents + starts).flatten())
-    return rows.reshape(paddle.concat([paddle.shape(parents), shape[2:]]))
-
-
-def append(values: Tensor, new: Tensor) -> Tensor:
-    """Values [B, K, t] with new [B, K] behind them."""
-    return paddle.concat([values, new.unsqueeze(-1)], axis=-1)
-
-
 def nothing_yet(values: Tensor) -> Tensor:
     """An empty last axis behind values [B, K, t], of a length that the graph takes for open."""
     zero = paddle.zeros([1], "int64")
