@@ -13,9 +13,9 @@
 namespace unimo {
 
 struct PickRowsInputs {
-  const std::byte* values;    // [batch, count, row_bytes]
-  const std::int64_t* rows;   // [batch, picked], from 0 to count - 1
-  const std::byte* behind;    // [batch, picked, item_bytes], null: nothing
+  const std::byte* values;   // [batch, count, row_bytes]
+  const std::int64_t* rows;  // [batch, picked], from 0 to count - 1
+  const std::byte* behind;   // [batch, picked, item_bytes], null: nothing
   std::int64_t batch;
   std::int64_t count;
   std::int64_t picked;

@@ -1,6 +1,6 @@
-#include "pick_rows/pick_rows.h"
-
 #include <cstring>
+
+#include "pick_rows/pick_rows.h"
 
 namespace unimo {
 

@@ -1,12 +1,11 @@
 // Paddle's view of picking rows: checks, allocation, registration.
 
-#include "pick_rows/pick_rows.h"
-
 #include <algorithm>
 #include <vector>
 
 #include "common/paddle_check.h"
 #include "paddle/phi/api/all.h"
+#include "pick_rows/pick_rows.h"
 
 namespace {
 

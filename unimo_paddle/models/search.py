@@ -127,6 +127,11 @@ class Texts(NamedTuple):
     step_scores: Tensor  # [B, N, T] float32: the score after each token
 
 
+def append(values: Tensor, new: Tensor) -> Tensor:
+    """Values [B, K, t] with new [B, K] behind them."""
+    return paddle.concat([values, new.unsqueeze(-1)], axis=-1)
+
+
 def nothing_yet(values: Tensor) -> Tensor:
     """An empty last axis behind values [B, K, t], of a length that the graph takes for open."""
     zero = paddle.zeros([1], "int64")
