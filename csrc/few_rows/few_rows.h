@@ -23,7 +23,8 @@ struct FewRowsInputs {
 };
 
 // Beyond so many rows a library's product is faster.
-constexpr std::int64_t kMostFewRows = 32;
+constexpr std::int64_t kMostFewRows = 48;
+constexpr std::int64_t kMostFewRowsTransposed = 24;
 
 void few_rows_product_cpu(const FewRowsInputs& inputs, float* products, int num_threads);
 

@@ -35,7 +35,8 @@ std::vector<Tensor> forward(const Tensor& rows, const Tensor& matrix,
   const bool is_plain = rows.is_cpu() && rows.dtype() == DataType::FLOAT32 &&
                         matrix.dtype() == DataType::FLOAT32 &&
                         (!bias || bias->dtype() == DataType::FLOAT32);
-  if (!is_plain || num_rows > unimo::kMostFewRows || num_rows < 1) {
+  const std::int64_t most = is_transposed ? unimo::kMostFewRowsTransposed : unimo::kMostFewRows;
+  if (!is_plain || num_rows > most || num_rows < 1) {
     const Tensor product = paddle::experimental::matmul(rows, matrix, false, is_transposed);
     return {bias ? paddle::experimental::add(product, *bias) : product};
   }

@@ -20,12 +20,13 @@ constexpr int kDotMatrixRows = kLanes == 16 ? 4 : 2;
 
 // So much of the matrix stays near while all rows meet it.
 constexpr std::int64_t kBlockColumns = 64;
-constexpr std::int64_t kBlockDepth = 64;
+constexpr std::int64_t kBlockDepth = 128;
 constexpr std::int64_t kBlockMatrixRows = 8;
 
 constexpr std::int64_t smaller(std::int64_t a, std::int64_t b) { return a < b ? a : b; }
 
-inline void prefetch(const float* address) { __builtin_prefetch(address, 0, 3); }
+// Into the second cache: the first one waits for too few lines at a time to keep memory busy.
+inline void prefetch(const float* address) { __builtin_prefetch(address, 0, 2); }
 
 // ---- matrix [depth, columns]
 

@@ -8,7 +8,15 @@ import pytest
 
 from unimo_paddle.ops.few_rows import few_rows_product, few_rows_product_reference
 
-SHAPES = [(1, 1, 1), (5, 64, 96), (7, 65, 131), (32, 200, 33), (33, 40, 50), (160, 48, 64)]
+SHAPES = [
+    (1, 1, 1),
+    (5, 64, 96),
+    (7, 65, 131),
+    (24, 200, 33),
+    (25, 40, 50),
+    (48, 130, 70),
+    (49, 48, 64),
+]
 
 
 def operands(num_rows: int, depth: int, columns: int, *, is_transposed: bool) -> list:

@@ -14,6 +14,7 @@ from unimo_paddle.models.config import ModelConfig
 from unimo_paddle.models.transformer import (
     ACTIVATIONS,
     Dense,
+    Dropout,
     add_bias,
     layer_norm,
     linear,
@@ -35,7 +36,7 @@ class ClassificationHead(nn.Layer):
     ) -> None:
         super().__init__()
         name = f"cls_out_{num_labels}"
-        self.dropout = nn.Dropout(dropout)
+        self.dropout = Dropout(dropout)
         self.output = Dense(
             config.hidden_size,
             num_labels,
@@ -58,7 +59,7 @@ class EntailmentHead(nn.Layer):
         self, config: ModelConfig, num_labels: int = 3, *, dropout: float = HEAD_DROPOUT
     ) -> None:
         super().__init__()
-        self.dropout = nn.Dropout(dropout)
+        self.dropout = Dropout(dropout)
         self.expand = _numbered_linear(config, 0, config.hidden_size, ENTAILMENT_SIZE)
         self.output = _numbered_linear(config, 1, ENTAILMENT_SIZE, num_labels)
 
@@ -81,7 +82,7 @@ class MatchHead(nn.Layer):
 
     def __init__(self, config: ModelConfig) -> None:
         super().__init__()
-        self.dropout = nn.Dropout(config.attention_dropout)
+        self.dropout = Dropout(config.attention_dropout)
         initializer = nn.initializer
         self.output = Dense(
             config.hidden_size,

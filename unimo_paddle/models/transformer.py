@@ -43,6 +43,14 @@ def named_constant(name: str, value: float) -> paddle.ParamAttr:
     return paddle.ParamAttr(name=name, initializer=nn.initializer.Constant(value))
 
 
+class Dropout(nn.Dropout):
+    """Dropout that is no operation where nothing is trained: Paddle's is a copy there."""
+
+    def forward(self, x: paddle.Tensor) -> paddle.Tensor:
+        """Return x, thinned out in training."""
+        return super().forward(x) if self.training else x
+
+
 class Dense(nn.Layer):
     """A linear layer x W + b.
 
@@ -133,7 +141,7 @@ class MultiHeadAttention(nn.Layer):
         self.key = linear(f"{name}_key_fc", hidden_size, hidden_size, scale)
         self.value = linear(f"{name}_value_fc", hidden_size, hidden_size, scale)
         self.output = linear(f"{name}_output_fc", hidden_size, hidden_size, scale)
-        self.dropout = nn.Dropout(dropout)
+        self.dropout = Dropout(dropout)
 
     def forward(
         self, hidden: paddle.Tensor, bias: paddle.Tensor
@@ -202,7 +210,7 @@ class TransformerLayer(nn.Layer):
         self.expand = linear(f"{name}_ffn_fc_0", hidden_size, ffn_size, scale)
         self.contract = linear(f"{name}_ffn_fc_1", ffn_size, hidden_size, scale)
         self.output_norm = layer_norm(f"{name}_post_ffn_layer_norm", hidden_size, epsilon)
-        self.dropout = nn.Dropout(hidden_dropout)
+        self.dropout = Dropout(hidden_dropout)
         self.activate = ACTIVATIONS[activation]
 
     def forward(self, hidden: paddle.Tensor, attention_bias: paddle.Tensor) -> LayerOutput:

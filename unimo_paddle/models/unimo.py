@@ -18,6 +18,7 @@ from unimo_paddle.models.config import ModelConfig
 from unimo_paddle.models.rows import count_rows, pool_rows
 from unimo_paddle.models.stem import PatchStem
 from unimo_paddle.models.transformer import (
+    Dropout,
     KeysValues,
     TransformerLayer,
     TransformerStack,
@@ -63,7 +64,7 @@ class TextEmbedding(nn.Layer):
         self.turn = table("turn_embedding", config.num_turns)
         self.token_type = table("type_embedding", config.type_vocab_size)
         self.norm = layer_norm("pre_encoder_layer_norm", config.hidden_size, config.layer_norm_eps)
-        self.dropout = nn.Dropout(config.hidden_dropout)
+        self.dropout = Dropout(config.hidden_dropout)
 
     def forward(
         self,
@@ -110,7 +111,7 @@ class RegionEmbedding(nn.Layer):
             self.location_norm = layer_norm("image_loc_layer_norm", size, epsilon)
         self.location = linear("image_loc", config.location_size, size, scale)
         self.norm = layer_norm("v_pre_encoder_layer_norm", size, epsilon)
-        self.dropout = nn.Dropout(config.hidden_dropout)
+        self.dropout = Dropout(config.hidden_dropout)
 
     def project(
         self, features: paddle.Tensor, perturbation: paddle.Tensor | None = None

@@ -42,7 +42,7 @@ from unimo_paddle.metrics.vqa import (
 )
 from unimo_paddle.models import ModelConfig, UnifiedTransformer
 from unimo_paddle.models.heads import HEAD_DROPOUT
-from unimo_paddle.models.transformer import layer_norm, linear
+from unimo_paddle.models.transformer import Dropout, layer_norm, linear
 from unimo_paddle.tasks.base import Arrays, TaskConfig, Tensors
 from unimo_paddle.tasks.classification import check_dropout
 from unimo_paddle.tasks.finetuning import TRAIN_SPLIT, Prediction, with_intervals
@@ -109,7 +109,7 @@ class AnswerHead(nn.Layer):
     def __init__(self, config: ModelConfig, num_answers: int, dropout: float) -> None:
         super().__init__()
         size, scale = 2 * config.hidden_size, config.initializer_range
-        self.dropout = nn.Dropout(dropout)
+        self.dropout = Dropout(dropout)
         self.expand = linear("vqa_fc_0", config.hidden_size, size, scale)
         self.norm = layer_norm("vqa_layer_norm", size, config.layer_norm_eps)
         self.output = linear("vqa_fc_1", size, num_answers, scale)
