@@ -1,7 +1,8 @@
-"""Two processes learn what one does: the same training, started by Paddle's launcher."""
+"""Several processes learn what one does, started by Paddle's launcher and by ours."""
 
 from __future__ import annotations
 
+import functools
 import subprocess
 import sys
 from collections.abc import Callable, Mapping
@@ -10,11 +11,15 @@ from typing import Any
 
 import numpy as np
 import pytest
+import yaml
 
+from tests.conftest import merge
 from unimo_paddle.checkpoint import latest_checkpoint, load_checkpoint
+from unimo_paddle.logger import read_metrics
 
 ROOT = Path(__file__).resolve().parents[1]
 NUM_PAIRS = 10
+LEARNING_RATE = 1e-3  # of the tiny run
 CHUNK_SIZE = "task.contrastive_chunk_size"
 # Sums over ranks are in another order; moments are compared with their largest entry.
 TOLERANCE = 1e-5
@@ -93,3 +98,80 @@ def test_two_processes_learn_in_chunks_what_they_learn_from_whole_batches(learn:
     whole = learn({}, num_ranks=2)
     chunked = learn({CHUNK_SIZE: 2, "train.gradient_accumulation": 1}, num_ranks=2)
     assert_same(chunked, whole)
+
+
+# ---- whole runs
+
+STEPS = 20
+GLOBAL_BATCH = 28  # pairs, texts and images divide it as they divide a quarter
+TOGETHER = {
+    "train.max_steps": STEPS,
+    "train.log_interval": 1,
+    "optimizer.epsilon": 1e-6,
+    "evaluation.splits": [],
+    "evaluation.max_loss_batches": 0,
+    "model.hidden_dropout": 0.0,
+    "model.attention_dropout": 0.0,
+}
+MOMENT = "_moment2_0"
+CAPTIONS = {
+    "task.type": "captioning",
+    "task.language": {"max_target_length": 48},
+    "task.data.with_tags": False,
+}
+Run = tuple[dict[str, np.ndarray], dict[str, tuple[np.ndarray, np.ndarray]]]
+
+
+@pytest.fixture(scope="module")
+def train_together(
+    tiny_settings: dict[str, Any], tmp_path_factory: pytest.TempPathFactory
+) -> Callable[[str, int], Run]:
+    """Train with tools/launch.py: (task, number of ranks) -> arrays and what was logged."""
+
+    def train(task: str, num_ranks: int) -> Run:
+        folder = tmp_path_factory.mktemp(task)
+        settings = merge(tiny_settings, TOGETHER | {"train.batch_size": GLOBAL_BATCH // num_ranks})
+        if task == "captioning":
+            data = {
+                key: settings["task"]["data"][key]
+                for key in ("scenes_dir", "scenes", "tokenizer", "image", "max_text_length")
+            }
+            settings["task"] = {"data": data | {"source": "scenes"}}
+            settings = merge(settings, CAPTIONS)
+        run_file = folder / "run.yaml"
+        run_file.write_text(yaml.safe_dump(settings), "utf-8")
+        command = [sys.executable, "tools/launch.py", "--num_processes", str(num_ranks)]
+        command += ["--log_dir", str(folder / "log"), "--num_restarts", "0", "tools/train.py"]
+        command += ["--config", str(run_file), "--output_dir", str(folder / "run")]
+        done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+        assert done.returncode == 0, done.stdout + done.stderr
+        arrays = load_checkpoint(latest_checkpoint(folder / "run" / "checkpoints")).arrays
+        return arrays, read_metrics(folder / "run" / "log" / "metrics.jsonl")
+
+    return functools.cache(train)
+
+
+@pytest.mark.parametrize("num_ranks", [2, 4])
+@pytest.mark.parametrize("task", ["pretraining", "captioning"])
+def test_ranks_learn_what_one_process_learns_from_the_whole_batch(
+    train_together, task: str, num_ranks: int
+) -> None:
+    arrays, logged = train_together(task, num_ranks)
+    expected, expected_logged = train_together(task, 1)
+    assert arrays.keys() == expected.keys()
+    parameters = [name.removesuffix(MOMENT) for name in expected if name.endswith(MOMENT)]
+    assert len(parameters) > 20
+    for name in parameters:
+        # Keys' biases have no true gradient, so each step takes them where rounding says.
+        tolerance = LEARNING_RATE * STEPS if "key_fc.b_0" in name else 1e-6
+        np.testing.assert_allclose(
+            arrays[name], expected[name], rtol=0, atol=tolerance, err_msg=name
+        )
+        assert np.abs(arrays[name + MOMENT]).max() > 0, f"{name} has no gradient"
+    for name, (_, values) in expected_logged.items():
+        if name.startswith("train/") and "samples" not in name:
+            # The norm is a sum over all gradients, those of keys' biases among them.
+            tolerance = 1e-5 if name == "train/gradient_norm" else 1e-6
+            np.testing.assert_allclose(
+                logged[name][1], values, rtol=tolerance, atol=tolerance, err_msg=name
+            )

@@ -9,7 +9,8 @@ from unimo_paddle.config import build_trainer, parse_training
 from unimo_paddle.errors import report_user_errors
 from unimo_paddle.evaluation import format_table, write_report
 from unimo_paddle.logger import configure_logging
-from unimo_paddle.process import tune_process
+from unimo_paddle.process import STOPPED_CODE, tune_process
+from unimo_paddle.trainer import RunStopped
 
 
 @report_user_errors
@@ -18,7 +19,12 @@ def main() -> None:
     config, resume = parse_training(sys.argv[1:])
     configure_logging()
     tune_process()
-    metrics = build_trainer(config, resume=resume).train()
+    trainer = build_trainer(config, resume=resume)
+    try:
+        metrics = trainer.train()
+    except RunStopped as stopped:
+        print(stopped)
+        sys.exit(STOPPED_CODE)
     for split, values in metrics.items():
         write_report(Path(config.output_dir), split, values)
         print(format_table(split, values))

@@ -18,7 +18,10 @@ from unimo_paddle.tasks import TaskConfig
 from unimo_paddle.tasks.pretraining import PretrainingConfig
 from unimo_paddle.trainer import ASSETS_DIR, CHECKPOINT_DIR, CONFIG_NAME, Trainer, TrainerConfig
 
-TRAIN_OPTIONS = (Option("resume", "continue the run in output_dir from its newest checkpoint"),)
+TRAIN_OPTIONS = (
+    Option("resume", "continue the run in output_dir from its newest checkpoint"),
+    Option("resume_if_any", "the same where there is a checkpoint, otherwise begin"),
+)
 TRAIN_EXAMPLES = (
     "python tools/train.py --config configs/quickstart.yaml",
     "python tools/train.py --config configs/quickstart.yaml --train.max_steps 200 "
@@ -54,7 +57,8 @@ def parse_training(argv: Sequence[str]) -> tuple[RunConfig, bool]:
         examples=TRAIN_EXAMPLES,
         options=TRAIN_OPTIONS,
     )
-    return config, options["resume"]
+    is_begun = latest_checkpoint(Path(config.output_dir) / CHECKPOINT_DIR) is not None
+    return config, options["resume"] or (options["resume_if_any"] and is_begun)
 
 
 def build_trainer(config: RunConfig, *, resume: bool = False) -> Trainer:

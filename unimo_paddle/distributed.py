@@ -10,13 +10,14 @@ import contextlib
 import io
 import math
 import warnings
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import paddle
 from paddle import Tensor, _C_ops
 from paddle.distributed import ReduceOp, fleet
 
 RING = 0
+STOP_VOTE = "stop_vote"  # a feed of 1 where a rank was told to stop, and its mean over all ranks
 _SUM = int(ReduceOp.SUM)
 
 
@@ -45,17 +46,47 @@ def num_ranks() -> int:
     return fleet.worker_num()
 
 
-def mean_gradients(params_grads: Sequence[tuple[Tensor, Tensor]]) -> list[tuple[Tensor, Tensor]]:
-    """Average every gradient over the ranks with one collective; sorted by parameter name."""
+def declare_votes() -> dict[str, Tensor]:
+    """The feed by which each rank votes for an end of the run; none with one rank."""
+    if num_ranks() == 1:
+        return {}
+    return {STOP_VOTE: paddle.static.data(STOP_VOTE, [1], "float32")}
+
+
+def mean_gradients(
+    params_grads: Sequence[tuple[Tensor, Tensor]], scalars: Mapping[str, Tensor]
+) -> tuple[list[tuple[Tensor, Tensor]], dict[str, Tensor]]:
+    """Average every gradient and the scalars over the ranks with one collective.
+
+    Returns:
+        The pairs sorted by parameter name, and the scalars.
+    """
     pairs = sorted(params_grads, key=lambda pair: pair[0].name)
+    tensors = [gradient for _, gradient in pairs]
+    means = _means([*tensors, *scalars.values()])
+    reduced = [(p, mean) for (p, _), mean in zip(pairs, means, strict=False)]
+    return reduced, dict(zip(scalars, means[len(pairs) :], strict=True))
+
+
+def mean_scalars(scalars: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Average scalars over the ranks with one collective; no gradient goes through it.
+
+    What divides a rank's sum so that the mean over the ranks is that of the whole batch, is the
+    mean of what each rank counts.
+    """
+    return dict(zip(scalars, _means(list(scalars.values())), strict=True))
+
+
+def _means(tensors: Sequence[Tensor]) -> list[Tensor]:
+    """Of float32 tensors, each of a known shape."""
     count = num_ranks()
-    if count == 1:
-        return pairs
-    flat = paddle.concat([gradient.reshape([-1]) for _, gradient in pairs])
+    if count == 1 or not tensors:
+        return list(tensors)
+    shapes = [list(tensor.shape) for tensor in tensors]
+    flat = paddle.concat([tensor.detach().reshape([-1]) for tensor in tensors])
     flat = _C_ops.all_reduce(paddle.scale(flat, 1.0 / count), RING, _SUM)
-    sizes = [math.prod(parameter.shape) for parameter, _ in pairs]
-    parts = paddle.split(flat, sizes)
-    return [(p, part.reshape(p.shape)) for (p, _), part in zip(pairs, parts, strict=True)]
+    parts = paddle.split(flat, [math.prod(shape) for shape in shapes])
+    return [part.reshape(shape) for part, shape in zip(parts, shapes, strict=True)]
 
 
 def gather_rows(rows: Tensor) -> Tensor:

@@ -7,6 +7,8 @@ import functools
 import sys
 from collections.abc import Callable
 
+USER_ERROR_CODE = 2  # exit code of a program after a mistake that its user can mend
+
 
 class UserError(ValueError):
     """A mistake in a setting, a file or a call that its user can mend.
@@ -46,7 +48,7 @@ def report_user_errors(main: Callable[[], None]) -> Callable[[], None]:
             main()
         except UserError as error:
             print(f"error: {error}", file=sys.stderr)
-            raise SystemExit(2) from None
+            raise SystemExit(USER_ERROR_CODE) from None
         except KeyboardInterrupt:
             print("interrupted", file=sys.stderr)
             raise SystemExit(130) from None

@@ -10,10 +10,12 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from tqdm import tqdm
 
 from unimo_paddle.checkpoint import describe_mismatch
 from unimo_paddle.data.loader import Stream, sweep
 from unimo_paddle.errors import UserError
+from unimo_paddle.process import report_progress
 from unimo_paddle.program import Runner, StaticProgram, build_evaluation, build_service
 from unimo_paddle.tasks.base import Arrays, Task
 
@@ -82,12 +84,19 @@ class Evaluator:
         ``index`` [n] tells which records they are.
         """
         outputs: dict[str, list[np.ndarray]] = defaultdict(list)
-        for batch, indices in sweep(
+        batches = sweep(
             stream.records, stream.encode, stream.fields, stream.batch_size, seed=self.seed
-        ):
-            for key, value in self.runner.run(self._services[name], batch).items():
-                outputs[key].append(value)
-            outputs[INDEX].append(indices)
+        )
+        # Shown where it takes long, to people only.
+        with tqdm(
+            total=len(stream.records), desc=name, unit="record", delay=3, disable=None, leave=False
+        ) as progress:
+            for batch, indices in batches:
+                for key, value in self.runner.run(self._services[name], batch).items():
+                    outputs[key].append(value)
+                outputs[INDEX].append(indices)
+                progress.update(len(indices))
+                report_progress()
         return {key: np.concatenate(values) for key, values in outputs.items()}
 
     def measure(self, split: str) -> dict[str, float]:
@@ -120,6 +129,7 @@ class Evaluator:
             for key, value in self.runner.run(self._loss, batch).items():
                 totals[key] += float(value) * len(indices)
             count += len(indices)
+            report_progress()
         return {f"loss/{key}": value / count for key, value in totals.items()}
 
 

@@ -13,6 +13,8 @@ from __future__ import annotations
 import paddle
 from paddle.nn import functional as F
 
+from unimo_paddle.distributed import mean_scalars
+
 # Stands for minus infinity: finite, so that no gradient becomes NaN, and far below any score.
 NOTHING = -1.0e30
 
@@ -22,13 +24,17 @@ def weighted_mean(
 ) -> paddle.Tensor:
     """Return sum(values * weights) / sum(weights), and zero when no weight is positive.
 
+    Of several ranks each divides by the mean of their sums, so that the mean of what they return
+    is that of all rows together, however weights are spread.
+
     Args:
         values, weights: the same shape; weights are not negative.
-        total: divides in place of sum(weights), where these are a slice of a batch's rows. Shape
-            [], as all totals here.
+        total: divides in place of that, where these are a slice of a batch's rows. Shape [], as
+            all totals here.
     """
     weights = weights.astype(values.dtype)
-    total = weights.sum() if total is None else total
+    if total is None:
+        total = mean_scalars({"total": weights.sum()})["total"]
     return (values * weights).sum() / (total + (total == 0).astype(values.dtype))
 
 

@@ -72,13 +72,13 @@ def build_training(
     with _building(seed) as (main, startup):
         network = task.build_network()
         network.train()
-        feeds = _declare(fields)
+        feeds, votes = _declare(fields), distributed.declare_votes()
         fetches = dict(task.loss(network, feeds))
         pairs = paddle.static.append_backward(fetches["loss"])
         _check_reached(network, pairs)
-        pairs = distributed.mean_gradients(pairs)
-        fetches["gradient_norm"] = optimizer.apply(pairs)
-    return StaticProgram(main, startup, feeds, fetches, _shapes(pairs))
+        pairs, means = distributed.mean_gradients(pairs, _scalars(fetches) | votes)
+        fetches |= {**means, "gradient_norm": optimizer.apply(pairs)}
+    return StaticProgram(main, startup, feeds | votes, fetches, _shapes(pairs))
 
 
 def _check_reached(network: Any, pairs: Sequence[tuple[Tensor, Tensor]]) -> None:
@@ -126,6 +126,7 @@ def build_pass(
         for parameter, gradient in pairs:
             total = _accumulator(parameter.name, parameter.shape)
             paddle.assign(total + gradient * share, total)
+        fetches |= distributed.mean_scalars(_scalars(fetches))
     return StaticProgram(main, startup, feeds, fetches, _shapes(pairs))
 
 
@@ -141,15 +142,22 @@ def build_application(
         # Zeros until a pass is started: random numbers would shift those that it draws.
         totals = {name: _accumulator(name, shape) for name, shape in sorted(shapes.items())}
         pairs = [(_zeros(name, shapes[name]), total * 1.0) for name, total in totals.items()]
-        norm = optimizer.apply(distributed.mean_gradients(pairs))
+        votes = distributed.declare_votes()
+        reduced, agreed = distributed.mean_gradients(pairs, votes)
+        norm = optimizer.apply(reduced)
         for total in totals.values():
             paddle.assign(paddle.zeros(total.shape), total)
-    return StaticProgram(main, startup, {}, {"gradient_norm": norm}, _shapes(pairs))
+    return StaticProgram(main, startup, votes, {"gradient_norm": norm, **agreed}, _shapes(pairs))
 
 
 def _shapes(pairs: Sequence[tuple[Tensor, Tensor]]) -> dict[str, tuple[int, ...]]:
     shapes = {parameter.name: tuple(parameter.shape) for parameter, _ in pairs}
     return dict(sorted(shapes.items()))
+
+
+def _scalars(fetches: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """What is logged: of shape [], and to be that of all ranks."""
+    return {name: value for name, value in fetches.items() if not value.shape}
 
 
 def _accumulator(name: str, shape: Sequence[int]) -> Tensor:

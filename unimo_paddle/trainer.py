@@ -28,6 +28,7 @@ from unimo_paddle.errors import UserError
 from unimo_paddle.evaluation import EvaluationConfig, Evaluator, format_table
 from unimo_paddle.logger import RunLogger
 from unimo_paddle.optimizer import OptimizerConfig, build_optimizer
+from unimo_paddle.process import report_progress, stop_requests
 from unimo_paddle.program import Runner
 from unimo_paddle.tasks.base import Task
 from unimo_paddle.updates import build_update
@@ -79,6 +80,15 @@ class TrainerConfig:
             return self.max_steps
         samples = num_records * self.num_epochs
         return max(1, int(samples // (samples_per_pass * self.gradient_accumulation)))
+
+
+class RunStopped(Exception):
+    """The run was told to stop, and can be resumed."""
+
+    def __init__(self, step: int, folder: Path) -> None:
+        super().__init__(
+            f"stopped after step {step}; its checkpoint is saved in {folder}: --resume"
+        )
 
 
 class Trainer:
@@ -194,22 +204,33 @@ class Trainer:
     # ---- the loop
 
     def train(self) -> dict[str, dict[str, float]]:
-        """Run to the last step; return the metrics of each split."""
+        """Run to the last step; return the metrics of each split.
+
+        Raises:
+            RunStopped: a process of the run was told to stop (SIGTERM, SIGINT). All have ended
+                after the same update, and a checkpoint of it is saved.
+        """
         config, start = self.config, self.step
         passes = config.gradient_accumulation
         folder = self.output_dir / LOG_DIR if distributed.rank() == 0 else None
         metrics: dict[str, dict[str, float]] = {}
         batches = self.loader.batches(start * passes, self.max_steps * passes)
-        with RunLogger(folder, max_steps=self.max_steps, start_step=start) as log:
+        with (
+            RunLogger(folder, max_steps=self.max_steps, start_step=start) as log,
+            stop_requests() as request,
+        ):
             log.hyper_parameters(self.settings, ["train/loss"])
             while self.step < self.max_steps:
                 learning_rate = self.optimizer.schedule.get_lr()
-                values = self._advance(batches)
+                values, stops = self._advance(batches, wants_stop=request.is_made)
                 if self._is_due(config.log_interval):
                     self._report(log, values, learning_rate)
                 self._check_finite(values)
-                if self._is_due(config.checkpoint_interval):
+                stops = stops and self.step < self.max_steps
+                if stops or self._is_due(config.checkpoint_interval):
                     self.save()
+                if stops:
+                    raise RunStopped(self.step, self.output_dir)
                 if config.evaluation_interval and self._is_due(config.evaluation_interval):
                     metrics = self._evaluate(log)
             if not metrics:
@@ -218,11 +239,13 @@ class Trainer:
         logger.info("%d of %d samples skipped", skipped["num_skipped"], skipped["num_seen"])
         return metrics
 
-    def _advance(self, batches: Any) -> dict[str, np.ndarray]:
-        values = self.update.run(self.runner, batches, self.step)
+    def _advance(self, batches: Any, *, wants_stop: bool) -> tuple[dict[str, np.ndarray], bool]:
+        """One update: what is logged, and whether any rank wants an end."""
+        values = self.update.run(self.runner, batches, self.step, wants_stop=wants_stop)
         self.step += 1
         self.optimizer.schedule.step(self.step)
-        return values
+        report_progress()
+        return values, bool(values.pop(distributed.STOP_VOTE)[0] > 0)
 
     def _is_due(self, interval: int) -> bool:
         return self.step % interval == 0 or self.step == self.max_steps

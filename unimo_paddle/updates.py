@@ -86,19 +86,25 @@ class Update:
             paddle.seed(self._seed)
             runner.start(program)
 
-    def run(self, runner: Runner, batches: Iterator[Batch], step: int) -> dict[str, np.ndarray]:
+    def run(
+        self, runner: Runner, batches: Iterator[Batch], step: int, *, wants_stop: bool = False
+    ) -> dict[str, np.ndarray]:
         """Take the batches of an update and change the weights; return what is logged.
+
+        ``distributed.STOP_VOTE`` [1] is above 0 where any rank wants an end.
 
         Args:
             step: updates before this one.
+            wants_stop: this rank's vote for an end of the run.
         """
+        votes = {distributed.STOP_VOTE: np.array([wants_stop], np.float32)}
         for index in range(self.num_passes):
             place = (self._seed, step * self.num_passes + index, self._rank)
             # No name holds the batch: while the next one is made this one must be gone.
-            values = self._pass.run(runner, next(batches), place)
+            values = self._pass.run(runner, {**next(batches), **votes}, place)
         if self._application is not None:
-            values |= runner.run(self._application, {})
-        return values
+            values |= runner.run(self._application, votes)
+        return {**votes, **values}
 
 
 def build_update(

@@ -84,8 +84,9 @@ void Row::survey(const BeamKernel& kernel, std::vector<float>* spans) {
 float Row::least_of_best(std::int64_t count) const {
   if (two_k_) count += in_.num_blocked + too_short_;  // a largest one may be banned
   if (count > num_spans_ || std::isnan(offset_ + log_sum_)) return -kInfinity;
-  std::vector<float> best(maxima_, maxima_ + num_spans_);
-  std::nth_element(best.begin(), best.begin() + (count - 1), best.end(), std::greater<float>());
+  std::vector<float> best(count);  // in order, the least last
+  std::partial_sort_copy(maxima_, maxima_ + num_spans_, best.begin(), best.end(),
+                         std::greater<float>());
   return best[count - 1];
 }
 

@@ -14,7 +14,7 @@ import paddle
 from paddle import Tensor
 
 from unimo_paddle import losses
-from unimo_paddle.distributed import gather_ids, gather_rows
+from unimo_paddle.distributed import gather_ids, gather_rows, mean_scalars
 from unimo_paddle.models.rows import (
     concat_rows,
     flatten_labels,
@@ -71,7 +71,8 @@ class PretrainingObjectives:
             features = self.features(network, batch)
             terms |= self.contrastive_terms(network, {**batch, **features})
         batch = self._with_joint_pairs(batch)
-        return terms | self.masked_terms(network, batch, totals=_count(batch))
+        totals = mean_scalars(_count(batch))
+        return terms | self.masked_terms(network, batch, totals=totals)
 
     def features(self, network: PretrainingNetwork, batch: Tensors) -> dict[str, Tensor]:
         """Both sides of the pairs encoded alone: of images [B, D], of their captions [B, K, D]."""
@@ -104,8 +105,8 @@ class PretrainingObjectives:
         }
 
     def totals(self, batch: Tensors) -> dict[str, Tensor]:
-        """How many words and regions of a whole batch are hidden, by kind."""
-        return _count(self._with_joint_pairs(batch))
+        """How many words and regions of a batch are hidden, by kind: the mean of all ranks."""
+        return mean_scalars(_count(self._with_joint_pairs(batch)))
 
     def _with_joint_pairs(self, batch: Tensors) -> dict[str, Tensor]:
         """The batch without the pairs that are not also encoded jointly, partly hidden."""

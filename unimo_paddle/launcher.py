@@ -1,0 +1,314 @@
+"""The processes of a job on this machine: started, watched, and started again.
+
+Paddle's launcher ends a job whose process died, and leaves it there; it waits for ever for one that
+hangs, and writes the environment to disk. Here a job goes on from its last checkpoint, with the
+cause on the console. Nothing in this file knows Paddle but by the variables that it reads.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import logging
+import os
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import IO
+
+from unimo_paddle.errors import USER_ERROR_CODE, UserError
+from unimo_paddle.process import PROGRESS_VARIABLE, STOPPED_CODE
+
+logger = logging.getLogger(__name__)
+
+POLL_SECONDS = 0.1
+TAIL_LINES = 20  # of the log of a process that failed, shown on the console
+RESUME_OPTION = "--resume_if_any"
+_PIECE = 65536  # bytes of output passed on at once
+_PR_SET_PDEATHSIG = 1
+_LIBC = ctypes.CDLL(None)
+
+
+@dataclass(frozen=True)
+class Job:
+    """What is started.
+
+    Args:
+        command: a Python script and its arguments; it understands ``RESUME_OPTION``.
+        log_dir: of a log for each process.
+        num_restarts: how often the job may be started again.
+        hang_seconds: without progress of a process that has begun to make some; 0: no limit.
+        stop_seconds: that processes have to end after they were told to.
+    """
+
+    command: Sequence[str]
+    num_processes: int
+    log_dir: Path
+    num_restarts: int = 3
+    hang_seconds: float = 600.0
+    stop_seconds: float = 60.0
+
+    def __post_init__(self) -> None:
+        lows = {"num_processes": 1, "num_restarts": 0, "hang_seconds": 0, "stop_seconds": 0}
+        for name, low in lows.items():
+            if not getattr(self, name) >= low:
+                raise UserError(f"--{name} is {getattr(self, name)}; give at least {low}")
+        if not self.command:
+            raise UserError("no script to launch; name it with its arguments, behind the options")
+        if not Path(self.command[0]).is_file():
+            raise UserError(f"{self.command[0]} is no file; name the script to launch")
+
+
+@dataclass(frozen=True)
+class End:
+    """How an attempt ended."""
+
+    code: int  # exit code of the job
+    cause: str = ""  # empty where all processes ended well
+    is_final: bool = True  # starting again would not help, or was not asked for
+
+
+@dataclass
+class _Rank:
+    """A process of the job."""
+
+    number: int
+    process: subprocess.Popen
+    log: Path
+    progress: Path
+
+    @property
+    def code(self) -> int | None:
+        """Its exit code, None while it runs."""
+        return self.process.poll()
+
+    def stale_seconds(self) -> float:
+        """Since its last progress; 0 before the first."""
+        try:
+            return time.time() - self.progress.stat().st_mtime
+        except FileNotFoundError:
+            return 0.0
+
+    def describe(self) -> str:
+        """How it ended."""
+        code = self.process.returncode
+        if code >= 0:
+            return f"rank {self.number} ended with exit code {code}"
+        return f"rank {self.number} was killed by signal {-code} ({signal.Signals(-code).name})"
+
+    def tail(self) -> str:
+        """The last lines that it wrote."""
+        lines = self.log.read_text(errors="replace").splitlines()[-TAIL_LINES:]
+        return "\n".join(f"  {line}" for line in lines) or "  (it wrote nothing)"
+
+
+@dataclass
+class _Stop:
+    """Whether the job was told to stop, and since when."""
+
+    signal: int | None = None
+    since: float = field(default=0.0)
+
+    def request(self, number: int, _frame: object) -> None:
+        """Of a signal; the second one does not wait."""
+        if self.signal is None:
+            logger.info(
+                "%s: the job saves a checkpoint and ends; once more ends it at once",
+                signal.Signals(number).name,
+            )
+            self.signal, self.since = number, time.monotonic()
+        else:
+            self.since = float("-inf")
+
+
+def launch(job: Job) -> int:
+    """Run a job to its end, through as many restarts as it may take; return its exit code."""
+    job.log_dir.mkdir(parents=True, exist_ok=True)
+    with _listening() as stop:
+        for attempt in range(job.num_restarts + 1):
+            end = _run_once(job, attempt, stop)
+            if end.cause:
+                logger.error("%s", end.cause)
+            if end.is_final or attempt == job.num_restarts:
+                break
+            logger.info("restart %d of %d", attempt + 1, job.num_restarts)
+    return end.code
+
+
+@contextmanager
+def _listening() -> Iterator[_Stop]:
+    """Take SIGTERM and SIGINT as requests to stop."""
+    stop = _Stop()
+    numbers = (signal.SIGTERM, signal.SIGINT)
+    before = [signal.signal(number, stop.request) for number in numbers]
+    try:
+        yield stop
+    finally:
+        for number, handler in zip(numbers, before, strict=True):
+            signal.signal(number, handler)
+
+
+def _run_once(job: Job, attempt: int, stop: _Stop) -> End:
+    with ExitStack() as stack:
+        folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="unimo-progress-")))
+        ranks = _start(job, attempt, folder, stack)
+        is_told = False
+        while True:
+            codes = [rank.code for rank in ranks]
+            if all(code == 0 for code in codes):
+                return End(0)
+            failed = [rank for rank in ranks if rank.code not in (None, 0)]
+            if stop.signal is not None:
+                if all(code is not None for code in codes):
+                    return _end_of_stop(ranks, stop)
+                if not is_told:
+                    is_told = True
+                    _signal(ranks, signal.SIGTERM)
+                if time.monotonic() - stop.since > job.stop_seconds:
+                    return End(128 + stop.signal, "the job did not end in time and was killed")
+            elif failed:
+                return _end_of_failure(failed)
+            hung = _hung(job, ranks)
+            if hung and not is_told:
+                return End(1, hung, is_final=False)
+            time.sleep(POLL_SECONDS)
+
+
+def _end_of_stop(ranks: Sequence[_Rank], stop: _Stop) -> End:
+    others = [rank for rank in ranks if rank.code not in (0, STOPPED_CODE)]
+    if others:
+        cause = f"{others[0].describe()} instead of saving; its last words:\n{others[0].tail()}"
+        return End(128 + stop.signal, cause)
+    return End(max(rank.code for rank in ranks))
+
+
+def _end_of_failure(failed: Sequence[_Rank]) -> End:
+    first = failed[0]
+    if first.code == USER_ERROR_CODE:  # it would only be made again
+        return End(USER_ERROR_CODE, first.tail().strip())
+    if first.code == STOPPED_CODE:
+        return End(STOPPED_CODE, "the processes were told to stop, and saved a checkpoint")
+    cause = f"{first.describe()}; the last lines of {first.log}:\n{first.tail()}"
+    return End(1, cause, is_final=False)
+
+
+def _hung(job: Job, ranks: Sequence[_Rank]) -> str:
+    """Which process makes no progress; empty where all do."""
+    stale = [rank for rank in ranks if rank.stale_seconds() > job.hang_seconds > 0]
+    if not stale:
+        return ""
+    # One that is stopped keeps all others waiting, who may be noticed first.
+    stopped = [rank for rank in ranks if _state(rank.process.pid) == "T"]
+    chosen = (stopped or stale)[0]
+    how = "is stopped" if stopped else "waits or computes without end"
+    return (
+        f"rank {chosen.number} {how}: no progress for {chosen.stale_seconds():.0f} seconds; the "
+        f"last lines of {chosen.log}:\n{chosen.tail()}"
+    )
+
+
+def _state(pid: int) -> str:
+    """The letter that Linux gives to what a process is doing."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
+    except (OSError, IndexError):
+        return ""
+
+
+def _start(job: Job, attempt: int, folder: Path, stack: ExitStack) -> list[_Rank]:
+    """Start all processes; leaving the stack ends them."""
+    endpoints = [f"127.0.0.1:{port}" for port in _free_ports(job.num_processes)]
+    resume = [RESUME_OPTION] if attempt else []
+    ranks: list[_Rank] = []
+    stack.callback(_kill, ranks)
+    for number in range(job.num_processes):
+        log_path, progress = job.log_dir / f"rank-{number}.log", folder / str(number)
+        log = stack.enter_context(log_path.open("ab" if attempt else "wb"))
+        if attempt:
+            log.write(f"--- restart {attempt} ---\n".encode())
+            log.flush()
+        process = subprocess.Popen(
+            [sys.executable, *job.command, *resume],
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE if number == 0 else log,
+            stderr=subprocess.STDOUT,
+            env=os.environ | _environment(number, endpoints) | {PROGRESS_VARIABLE: str(progress)},
+            start_new_session=True,  # the terminal's signals are for this process, which passes on
+            preexec_fn=_die_with_parent,
+        )
+        ranks.append(_Rank(number, process, log_path, progress))
+        if number == 0:
+            thread = threading.Thread(target=_pass_on, args=(process.stdout, log), daemon=True)
+            thread.start()
+            stack.callback(thread.join, 5.0)
+    # Last on the stack, so first: the pipe must end before its thread is waited for.
+    stack.callback(_kill, ranks)
+    return ranks
+
+
+def _environment(number: int, endpoints: Sequence[str]) -> dict[str, str]:
+    """What fleet reads."""
+    count = len(endpoints)
+    variables = {
+        "PADDLE_MASTER": endpoints[0],
+        "PADDLE_GLOBAL_SIZE": count,
+        "PADDLE_LOCAL_SIZE": count,
+        "PADDLE_GLOBAL_RANK": number,
+        "PADDLE_LOCAL_RANK": number,
+        "PADDLE_RANK_IN_NODE": number,
+        "PADDLE_NNODES": 1,
+        "PADDLE_TRAINER_ID": number,
+        "PADDLE_TRAINERS_NUM": count,
+        "PADDLE_CURRENT_ENDPOINT": endpoints[number],
+        "PADDLE_TRAINER_ENDPOINTS": ",".join(endpoints),
+    }
+    if any(Path("/dev").glob("nvidia[0-9]*")):
+        variables["FLAGS_selected_gpus"] = number
+    else:
+        variables["PADDLE_DISTRI_BACKEND"] = "gloo"
+    return {name: str(value) for name, value in variables.items()}
+
+
+def _free_ports(count: int) -> list[int]:
+    """Ports that nobody listens on; held together, so that they differ."""
+    with ExitStack() as stack:
+        sockets = [stack.enter_context(socket.socket()) for _ in range(count)]
+        for each in sockets:
+            each.bind(("127.0.0.1", 0))
+        return [each.getsockname()[1] for each in sockets]
+
+
+def _die_with_parent() -> None:
+    """In the child: end when the launcher is killed. Linux only; elsewhere nothing happens."""
+    if hasattr(_LIBC, "prctl"):
+        _LIBC.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+
+
+def _pass_on(pipe: IO[bytes], log: IO[bytes]) -> None:
+    """Write what the first process writes to its log and to the console."""
+    console = sys.stdout.buffer
+    while piece := os.read(pipe.fileno(), _PIECE):
+        log.write(piece)
+        log.flush()
+        console.write(piece)
+        console.flush()
+
+
+def _signal(ranks: Sequence[_Rank], number: int) -> None:
+    for rank in ranks:
+        if rank.code is None:
+            rank.process.send_signal(number)
+
+
+def _kill(ranks: Sequence[_Rank]) -> None:
+    """End what still runs; it waits for the others and cannot be asked."""
+    _signal(ranks, signal.SIGKILL)
+    for rank in ranks:
+        rank.process.wait()
