@@ -151,7 +151,7 @@ def train_together(
     return functools.cache(train)
 
 
-@pytest.mark.parametrize("num_ranks", [2, 4])
+@pytest.mark.parametrize("num_ranks", [2, pytest.param(4, marks=pytest.mark.slow)])
 @pytest.mark.parametrize("task", ["pretraining", "captioning"])
 def test_ranks_learn_what_one_process_learns_from_the_whole_batch(
     train_together, task: str, num_ranks: int

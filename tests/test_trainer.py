@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import json
+import re
 import shutil
 import signal
 import subprocess
@@ -256,7 +257,7 @@ EXPLOSION = {"optimizer.learning_rate": 1e30, "optimizer.warmup_steps": 0}
 
 
 def test_loss_that_is_no_number_ends_the_run(write_short_run, tmp_path: Path) -> None:
-    with pytest.raises(UserError, match=r"is (nan|inf) at step \d+; lower optimizer") as raised:
+    with pytest.raises(UserError, match=r"is (nan|inf) at step \d+, .*lower optimizer") as raised:
         build(write_short_run(EXPLOSION), tmp_path / "run").train()
     assert "\n" not in str(raised.value)
 
@@ -267,6 +268,39 @@ def test_no_checkpoint_holds_what_is_no_number(write_short_run, tmp_path: Path) 
         build(write_short_run(EXPLOSION | often), tmp_path / "run").train()
     saved = final_arrays(tmp_path / "run")
     assert [name for name, value in saved.items() if not np.isfinite(value).all()] == []
+
+
+@pytest.mark.parametrize(
+    ("form", "optimizer"), [*((form, "adamw") for form in FORMS), ("plain", "original")]
+)
+def test_an_update_that_is_no_number_changes_nothing(
+    write_short_run, tmp_path: Path, monkeypatch, caplog, form: str, optimizer: str
+) -> None:
+    changes = {"train.max_steps": 4, "train.checkpoint_interval": 1, "train.keep_checkpoints": 4}
+    changes |= FORMS[form] | {"optimizer.form": optimizer}
+    trainer = build(write_short_run(changes), tmp_path)
+    make, passes = trainer.loader.batches, trainer.config.gradient_accumulation
+
+    def poisoned(start: int, stop: int) -> Iterator[Batch]:
+        """The batches, the first of the third update without a number in its images."""
+        for step, batch in enumerate(make(start, stop), start):
+            if step == 2 * passes:
+                batch = batch | {"region_features": np.full_like(batch["region_features"], np.nan)}
+            yield batch
+
+    monkeypatch.setattr(trainer.loader, "batches", poisoned)
+    with caplog.at_level("WARNING"):
+        trainer.train()
+    second, third, fourth = (
+        load_checkpoint(tmp_path / "checkpoints" / f"step-{step}").arrays for step in (2, 3, 4)
+    )
+    for arrays in (second, third, fourth):
+        arrays.pop("learning_rate_0", None)  # moves on with the step
+    assert_equal_to_the_bit(third, second)
+    changed = [name for name in fourth if not np.array_equal(fourth[name], third[name])]
+    assert set(trainer.update.parameter_names) <= set(changed)
+    assert trainer.num_bad == 1 and trainer.num_bad_in_row == 0
+    assert re.search(r"at step 3: this update is left out; .* rank 0: pairs \d+ ", caplog.text)
 
 
 def test_refused_resume_leaves_the_settings_of_the_run(

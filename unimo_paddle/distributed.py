@@ -50,7 +50,7 @@ def declare_votes() -> dict[str, Tensor]:
     """The feed by which each rank votes for an end of the run; none with one rank."""
     if num_ranks() == 1:
         return {}
-    return {STOP_VOTE: paddle.static.data(STOP_VOTE, [1], "float32")}
+    return {STOP_VOTE: paddle.static.data(STOP_VOTE, [], "float32")}
 
 
 def mean_gradients(

@@ -31,6 +31,7 @@ logger = logging.getLogger(__name__)
 POLL_SECONDS = 0.1
 TAIL_LINES = 20  # of the log of a process that failed, shown on the console
 RESUME_OPTION = "--resume_if_any"
+_DRAIN_SECONDS = 5.0  # for what a process printed before it ended
 _PIECE = 65536  # bytes of output passed on at once
 _PR_SET_PDEATHSIG = 1
 _LIBC = ctypes.CDLL(None)
@@ -83,6 +84,7 @@ class _Rank:
     process: subprocess.Popen
     log: Path
     progress: Path
+    writer: threading.Thread | None = None  # of what it prints into its log
 
     @property
     def code(self) -> int | None:
@@ -105,6 +107,8 @@ class _Rank:
 
     def tail(self) -> str:
         """The last lines that it wrote."""
+        if self.writer is not None and self.code is not None:
+            self.writer.join(_DRAIN_SECONDS)
         lines = self.log.read_text(errors="replace").splitlines()[-TAIL_LINES:]
         return "\n".join(f"  {line}" for line in lines) or "  (it wrote nothing)"
 
@@ -136,7 +140,7 @@ def launch(job: Job) -> int:
             end = _run_once(job, attempt, stop)
             if end.cause:
                 logger.error("%s", end.cause)
-            if end.is_final or attempt == job.num_restarts:
+            if end.is_final or attempt == job.num_restarts or stop.signal is not None:
                 break
             logger.info("restart %d of %d", attempt + 1, job.num_restarts)
     return end.code
@@ -190,7 +194,8 @@ def _end_of_stop(ranks: Sequence[_Rank], stop: _Stop) -> End:
 
 
 def _end_of_failure(failed: Sequence[_Rank]) -> End:
-    first = failed[0]
+    # Who is killed takes others down, and they may be noticed in the same moment.
+    first = min(failed, key=lambda rank: (rank.code != -signal.SIGKILL, rank.code >= 0))
     if first.code == USER_ERROR_CODE:  # it would only be made again
         return End(USER_ERROR_CODE, first.tail().strip())
     if first.code == STOPPED_CODE:
@@ -243,11 +248,12 @@ def _start(job: Job, attempt: int, folder: Path, stack: ExitStack) -> list[_Rank
             start_new_session=True,  # the terminal's signals are for this process, which passes on
             preexec_fn=_die_with_parent,
         )
-        ranks.append(_Rank(number, process, log_path, progress))
+        rank = _Rank(number, process, log_path, progress)
+        ranks.append(rank)
         if number == 0:
-            thread = threading.Thread(target=_pass_on, args=(process.stdout, log), daemon=True)
-            thread.start()
-            stack.callback(thread.join, 5.0)
+            rank.writer = threading.Thread(target=_pass_on, args=(process.stdout, log), daemon=True)
+            rank.writer.start()
+            stack.callback(rank.writer.join, _DRAIN_SECONDS)
     # Last on the stack, so first: the pipe must end before its thread is waited for.
     stack.callback(_kill, ranks)
     return ranks

@@ -232,18 +232,25 @@ class Optimizer:
         self.config = config
         self.schedule = Schedule(config, max_steps)
 
-    def apply(self, params_grads: Sequence[tuple[Tensor, Tensor]]) -> Tensor:
+    def apply(
+        self, params_grads: Sequence[tuple[Tensor, Tensor]], loss: Tensor | None = None
+    ) -> Tensor:
         """Append the update of every parameter; return the global norm before clipping.
+
+        Where the norm or the loss is no number, nothing changes: no parameter, no moment, no
+        count of updates.
 
         Args:
             params_grads: parameters with their complete gradients, reduced over ranks and
                 accumulated over passes.
+            loss: whose gradients they are, reduced over ranks; None where there is no one loss.
         """
         assert params_grads, "no parameter has a gradient"
         params_grads = sorted(params_grads, key=lambda pair: pair[0].name)
         parameters = [parameter for parameter, _ in params_grads]
         gradients = [gradient for _, gradient in params_grads]
         norm = global_norm(gradients)
+        is_broken = ~paddle.isfinite(norm if loss is None else norm + loss)
         if self.config.clip_norm:
             limit = paddle.full([], self.config.clip_norm, dtype=norm.dtype)
             # Never above one: a gradient within the limit passes unchanged, to the bit.
@@ -254,11 +261,12 @@ class Optimizer:
             learning_rate=self.schedule,
             beta1=self.config.beta1,
             beta2=self.config.beta2,
-            epsilon=self._epsilon(),
+            epsilon=self._epsilon(is_broken),
             parameters=parameters,
             weight_decay=self.config.weight_decay,
             apply_decay_param_fun=is_decayed,
         )
+        rule._set_auxiliary_var("found_inf", is_broken.reshape([1]))  # what AMP would find
         rule.apply_gradients(list(zip(parameters, gradients, strict=True)))
         return norm
 
@@ -277,17 +285,17 @@ class Optimizer:
                 f"names look like {parameters[0].name}, {parameters[-1].name}"
             )
 
-    def _epsilon(self) -> float | Tensor:
+    def _epsilon(self, is_broken: Tensor) -> float | Tensor:
         """Epsilon for Paddle's rule, which multiplies it by the root of the bias correction.
 
-        For the original form that factor is divided out beforehand, from an own step counter.
+        For the original form that factor is divided out beforehand, from an own count of updates.
         """
         if self.config.form == "adamw":
             return self.config.epsilon
         step = paddle.pir.core.create_persistable_value(
             "float32", [1], STEP_NAME, initializer=paddle.nn.initializer.Constant(0.0)
         )
-        paddle.assign(step + 1.0, step)
+        paddle.assign(step + (~is_broken).astype("float32"), step)
         correction = -paddle.expm1(step * math.log(self.config.beta2))
         return paddle.rsqrt(correction) * self.config.epsilon
 

@@ -77,7 +77,7 @@ def build_training(
         pairs = paddle.static.append_backward(fetches["loss"])
         _check_reached(network, pairs)
         pairs, means = distributed.mean_gradients(pairs, _scalars(fetches) | votes)
-        fetches |= {**means, "gradient_norm": optimizer.apply(pairs)}
+        fetches |= {**means, "gradient_norm": optimizer.apply(pairs, means["loss"])}
     return StaticProgram(main, startup, feeds | votes, fetches, _shapes(pairs))
 
 

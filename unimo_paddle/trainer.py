@@ -8,8 +8,10 @@ from __future__ import annotations
 
 import logging
 import math
+from collections import defaultdict
 from collections.abc import Mapping
 from dataclasses import dataclass
+from math import isfinite
 from pathlib import Path
 from typing import Any
 
@@ -56,6 +58,7 @@ class TrainerConfig:
     log_interval: int = 20  # updates between progress lines
     checkpoint_interval: int = 200  # updates between checkpoints
     keep_checkpoints: int = 2  # newest checkpoints kept
+    bad_update_limit: int = 10  # updates in a row without a finite loss and gradient, left out
     evaluation_interval: int = 500  # updates between evaluations and pictures; 0 = at the end
 
     def __post_init__(self) -> None:
@@ -144,6 +147,8 @@ class Trainer:
         self.evaluator = Evaluator(task, self.runner, evaluation, seed=seed)
         self.splits = evaluation.splits
         self.step = 0
+        self.num_bad = 0  # updates that were left out
+        self.num_bad_in_row = 0
 
     # ---- checkpoints
 
@@ -237,6 +242,8 @@ class Trainer:
                 metrics = self._evaluate(log)
         skipped = self.loader.skipped
         logger.info("%d of %d samples skipped", skipped["num_skipped"], skipped["num_seen"])
+        if self.num_bad:
+            logger.info("%d of %d updates left out", self.num_bad, self.step - start)
         return metrics
 
     def _advance(self, batches: Any, *, wants_stop: bool) -> tuple[dict[str, np.ndarray], bool]:
@@ -245,7 +252,7 @@ class Trainer:
         self.step += 1
         self.optimizer.schedule.step(self.step)
         report_progress()
-        return values, bool(values.pop(distributed.STOP_VOTE)[0] > 0)
+        return values, bool(values.pop(distributed.STOP_VOTE) > 0)
 
     def _is_due(self, interval: int) -> bool:
         return self.step % interval == 0 or self.step == self.max_steps
@@ -261,14 +268,36 @@ class Trainer:
         )
 
     def _check_finite(self, values: dict[str, np.ndarray]) -> None:
-        """Stop before weights that are no numbers are saved: every update, not only logged ones."""
-        for name in ("loss", "gradient_norm"):
-            value = float(np.mean(values[name]))
-            if not np.isfinite(value):
-                raise UserError(
-                    f"the {name.replace('_', ' ')} is {value} at step {self.step}; lower "
-                    "optimizer.learning_rate, or resume from the last checkpoint with another seed"
-                )
+        """Tell of an update that was left out, as all ranks do; stop after too many in a row."""
+        means = {name: float(np.mean(values[name])) for name in ("loss", "gradient_norm")}
+        bad = [f"{name.replace('_', ' ')} is {x}" for name, x in means.items() if not isfinite(x)]
+        if not bad:
+            self.num_bad_in_row = 0
+            return
+        self.num_bad += 1
+        self.num_bad_in_row += 1
+        limit = self.config.bad_update_limit
+        if self.num_bad_in_row >= limit:
+            raise UserError(
+                f"the {bad[0]} at step {self.step}, as in all of the last {limit} updates; lower "
+                "optimizer.learning_rate, or resume from the last checkpoint with another seed"
+            )
+        logger.warning(
+            "the %s at step %d: this update is left out; records of its batch on rank %d: %s",
+            bad[0],
+            self.step,
+            distributed.rank(),
+            self._records_of(self.step - 1),
+        )
+
+    def _records_of(self, step: int) -> str:
+        """The records of an update, by stream."""
+        passes = self.config.gradient_accumulation
+        found: dict[str, list[int]] = defaultdict(list)
+        for index in range(step * passes, (step + 1) * passes):
+            for name, records in self.loader.records(index).items():
+                found[name] += records
+        return "; ".join(f"{name} {' '.join(map(str, x))}" for name, x in found.items())
 
     def _evaluate(self, log: RunLogger) -> dict[str, dict[str, float]]:
         """Measure every split; log what it scores, its pictures, and how weights are spread."""

@@ -91,13 +91,13 @@ class Update:
     ) -> dict[str, np.ndarray]:
         """Take the batches of an update and change the weights; return what is logged.
 
-        ``distributed.STOP_VOTE`` [1] is above 0 where any rank wants an end.
+        ``distributed.STOP_VOTE`` is above 0 where any rank wants an end.
 
         Args:
             step: updates before this one.
             wants_stop: this rank's vote for an end of the run.
         """
-        votes = {distributed.STOP_VOTE: np.array([wants_stop], np.float32)}
+        votes = {distributed.STOP_VOTE: np.array(wants_stop, np.float32)}
         for index in range(self.num_passes):
             place = (self._seed, step * self.num_passes + index, self._rank)
             # No name holds the batch: while the next one is made this one must be gone.

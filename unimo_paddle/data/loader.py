@@ -125,6 +125,10 @@ class Loader:
         """The batch of a step: for each field of each stream an array [B, ...]."""
         return self._deliver(*self._make(step))
 
+    def records(self, step: int) -> dict[str, list[int]]:
+        """Which records of each stream this rank's batch of a step asks for."""
+        return {feed.stream.name: feed.records(step) for feed in self._feeds}
+
     def batches(self, start_step: int, stop_step: int) -> Iterator[Batch]:
         """The batches of the steps from ``start_step`` up to ``stop_step``, in order.
 
@@ -244,14 +248,26 @@ class _Feed:
 
     def samples(self, step: int, skips: list[_Skip]) -> Iterator[Sample]:
         """The samples of this rank at a step; bad ones are appended to ``skips``."""
-        start = step * self._global_size + self._offset
-        for position in range(start, start + self.stream.batch_size):
+        for position in self._positions(step):
             yield self._sample(position, skips)
+
+    def records(self, step: int) -> list[int]:
+        """The records of this rank at a step."""
+        return [self._record(position)[1] for position in self._positions(step)]
+
+    def _positions(self, step: int) -> range:
+        start = step * self._global_size + self._offset
+        return range(start, start + self.stream.batch_size)
+
+    def _record(self, position: int) -> tuple[int, int]:
+        """The epoch of a position, and the record that stands there."""
+        epoch, place = divmod(position, len(self.stream.records))
+        return epoch, int(self._order(epoch)[place]) if self._shuffle else place
 
     def _sample(self, position: int, skips: list[_Skip]) -> Sample:
         stream = self.stream
-        epoch, place = divmod(position, len(stream.records))
-        index = first = int(self._order(epoch)[place]) if self._shuffle else place
+        epoch, first = self._record(position)
+        index = first
         for attempt in range(MAX_REPLACEMENTS):
             rng = np.random.default_rng((*self._seed, epoch, first, attempt))
             if attempt:
