@@ -7,6 +7,7 @@ once over the ranks, split again. With one rank everything is the identity.
 from __future__ import annotations
 
 import contextlib
+import functools
 import io
 import math
 import warnings
@@ -21,29 +22,38 @@ STOP_VOTE = "stop_vote"  # a feed of 1 where a rank was told to stop, and its me
 _SUM = int(ReduceOp.SUM)
 
 
+@functools.cache
+def _join() -> None:
+    """Join the job, once in the life of a process."""
+    if not paddle.is_compiled_with_cuda():
+        paddle.set_device("cpu")
+    # Fleet greets with a page about groups and flags that nobody can act on.
+    with contextlib.redirect_stderr(io.StringIO()), warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        fleet.init(is_collective=True, log_level="WARNING")
+    # Initial values are set through an interface that PIR only warns of.
+    warnings.filterwarnings("ignore", message="Tensor do not have 'place' interface")
+
+
+def _has_joined() -> bool:
+    return _join.cache_info().currsize > 0
+
+
 def start() -> None:
     """Join the job and switch to static graph; call once, before any program is built."""
     if paddle.in_dynamic_mode():
-        if not paddle.is_compiled_with_cuda():
-            paddle.set_device("cpu")
-        # Fleet greets with a page about groups and flags that nobody can act on.
-        with contextlib.redirect_stderr(io.StringIO()), warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            # In this order: fleet creates its ring in dynamic mode only.
-            fleet.init(is_collective=True, log_level="WARNING")
-        # Initial values are set through an interface that PIR only warns of.
-        warnings.filterwarnings("ignore", message="Tensor do not have 'place' interface")
+        _join()  # before the switch: fleet creates its ring in dynamic mode only
         paddle.enable_static()
 
 
 def rank() -> int:
-    """This process's number in the job."""
-    return fleet.worker_index()
+    """This process's number in the job; 0 of one that has joined none."""
+    return fleet.worker_index() if _has_joined() else 0
 
 
 def num_ranks() -> int:
-    """The processes of the job."""
-    return fleet.worker_num()
+    """The processes of the job; 1 without one."""
+    return fleet.worker_num() if _has_joined() else 1
 
 
 def declare_votes() -> dict[str, Tensor]:
