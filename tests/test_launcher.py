@@ -84,6 +84,16 @@ def test_every_process_knows_its_rank_and_has_a_log(launch, script, tmp_path) ->
     assert logs == [f"rank {i} of 3 --some words\n" for i in range(3)]
 
 
+@pytest.mark.parametrize("given", [None, "1"])
+def test_threads_are_the_ranks_own_or_the_users(launch, script, monkeypatch, given) -> None:
+    monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
+    if given:
+        monkeypatch.setenv("OMP_NUM_THREADS", given)
+    process = launch(script('print("threads", os.environ.get("OMP_NUM_THREADS"))'))
+    output, _ = process.communicate(timeout=LIMIT)
+    assert f"threads {given}" in output
+
+
 def test_a_killed_process_ends_the_job_which_goes_on_from_where_it_was(launch, script) -> None:
     body = """
         if rank == 1 and not resumes:

@@ -23,6 +23,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO
 
+from unimo_paddle import environment_defaults
 from unimo_paddle.errors import USER_ERROR_CODE, UserError
 from unimo_paddle.process import PROGRESS_VARIABLE, STOPPED_CODE
 
@@ -231,6 +232,8 @@ def _start(job: Job, attempt: int, folder: Path, stack: ExitStack) -> list[_Rank
     """Start all processes; leaving the stack ends them."""
     endpoints = [f"127.0.0.1:{port}" for port in _free_ports(job.num_processes)]
     resume = [RESUME_OPTION] if attempt else []
+    # Without what this package set for the launcher alone: each rank takes its share of the cores.
+    inherited = {k: v for k, v in os.environ.items() if k not in environment_defaults}
     ranks: list[_Rank] = []
     stack.callback(_kill, ranks)
     for number in range(job.num_processes):
@@ -244,7 +247,7 @@ def _start(job: Job, attempt: int, folder: Path, stack: ExitStack) -> list[_Rank
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE if number == 0 else log,
             stderr=subprocess.STDOUT,
-            env=os.environ | _environment(number, endpoints) | {PROGRESS_VARIABLE: str(progress)},
+            env=inherited | _environment(number, endpoints) | {PROGRESS_VARIABLE: str(progress)},
             start_new_session=True,  # the terminal's signals are for this process, which passes on
             preexec_fn=_die_with_parent,
         )

@@ -2,8 +2,6 @@
 
 #pragma once
 
-#include <limits>
-
 #include "beam_search/kernel.h"
 #include "common/simd.h"
 
@@ -37,8 +35,7 @@ Vector exp_below_one(Vector x) {
 #else
   const Vector smallest = broadcast(-126.0f);
   const Vector clamped = t < smallest ? smallest : t;
-  const Vector shifted = clamped + 12582912.0f;
-  const Vector n = shifted - 12582912.0f;
+  const Vector n = (clamped + 12582912.0f) - 12582912.0f;  // rounds to the nearest integer
 #endif
   const Vector r = clamped - n;
   Vector p = r * 1.32764712907373905e-3f + 9.675540961325169e-3f;
@@ -47,14 +44,9 @@ Vector exp_below_one(Vector x) {
   p = p * r + 6.9314694404602051e-1f;
   p = p * r + 1.0000001192092896f;
 #if defined(__AVX512F__)
-  return _mm512_scalef_ps(p, n);
+  return times_power_of_two(p, n);
 #else
-  BitVector bits;
-  std::memcpy(&bits, &shifted, sizeof(bits));
-  bits = (bits + 127u) << 23;
-  Vector scale;
-  std::memcpy(&scale, &bits, sizeof(scale));
-  return t < smallest ? broadcast(0.0f) : p * scale;
+  return t < smallest ? broadcast(0.0f) : times_power_of_two(p, n);
 #endif
 }
 

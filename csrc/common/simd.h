@@ -131,6 +131,21 @@ static inline Vector interleave_high(Vector a, Vector b) {
 #endif
 }
 
+// p 2^n for whole n; without AVX-512 from -126 to 127.
+static inline Vector times_power_of_two(Vector p, Vector n) {
+#if defined(__AVX512F__)
+  return _mm512_scalef_ps(p, n);
+#else
+  const Vector shifted = n + 12582912.0f;  // 1.5 * 2^23: leaves n in the low bits
+  BitVector bits;
+  std::memcpy(&bits, &shifted, sizeof(bits));
+  bits = (bits + 127u) << 23;
+  Vector scale;
+  std::memcpy(&scale, &bits, sizeof(scale));
+  return p * scale;
+#endif
+}
+
 // exp(x) for x up to 88, to 2 ulp; exactly 0 where the result would be no normal number, and so
 // for -inf; NaN stays NaN.
 //
@@ -155,14 +170,9 @@ static inline Vector fast_exp(Vector x) {
   p = p * r + 5.0000001201e-1f;
   p = p * (r * r) + (r + 1.0f);
 #if defined(__AVX512F__)
-  return _mm512_scalef_ps(p, n);
+  return times_power_of_two(p, n);
 #else
-  BitVector bits;
-  std::memcpy(&bits, &shifted, sizeof(bits));
-  bits = (bits + 127u) << 23;
-  Vector scale;
-  std::memcpy(&scale, &bits, sizeof(scale));
-  return x < smallest ? broadcast(0.0f) : p * scale;
+  return x < smallest ? broadcast(0.0f) : times_power_of_two(p, n);
 #endif
 }
 

@@ -8,6 +8,7 @@
 #include "few_rows/kernel.h"
 
 namespace unimo {
+
 void few_rows_product_cpu(const FewRowsInputs& inputs, float* products, int num_threads) {
   few_rows_product_by(UNIMO_BEST_KERNEL(kFewRows), inputs, products, num_threads);
 }

@@ -7,7 +7,6 @@ from statistics import median
 
 from unimo_paddle.benchmarks.contrastive import Report
 from unimo_paddle.benchmarks.peers import OURS
-from unimo_paddle.benchmarks.rounds import Spread
 from unimo_paddle.benchmarks.speed import SpeedRow
 from unimo_paddle.benchmarks.tables import Table, as_markdown, as_text, without_repeats
 from unimo_paddle.benchmarks.targets import Target, speed_target
@@ -98,15 +97,10 @@ def _speed_cells(row: SpeedRow, target: Target | None) -> list[str]:
         f"{case.size}{sets}",
         row.peer,
         f"{row.milliseconds:.1f}",
-        "" if row.peer == OURS else _spread(row.of_ours, "{:.2f}"),
-        _spread(row.of_limit, "{:.0%}"),
+        "" if row.peer == OURS else row.of_ours.show("{:.2f}"),
+        row.of_limit.show("{:.0%}"),
         f"{target.condition} {_met(target)}" if target else "",
     ]
-
-
-def _spread(spread: Spread, form: str) -> str:
-    low, high = form.format(spread.low), form.format(spread.high)
-    return f"{form.format(spread.median)} ({low}-{high})"
 
 
 def _memory_title(report: Report) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import tempfile
+from abc import ABC, abstractmethod
 from pathlib import Path
 from typing import Any
 
@@ -65,7 +66,7 @@ def _feeds(task: CaptioningTask, inputs: Inputs) -> dict[str, np.ndarray]:
     }
 
 
-class _Form:
+class _Form(ABC):
     """A caption of ``NUM_TOKENS`` tokens for each image."""
 
     @staticmethod
@@ -77,9 +78,9 @@ class _Form:
         """The best text of each image [B, T]."""
         return self.run()
 
+    @abstractmethod
     def run(self) -> np.ndarray:
         """Write."""
-        raise NotImplementedError
 
 
 @functools.cache

@@ -131,8 +131,8 @@ class PeerReport:
                 *map(str, row.case.values()),
                 row.peer,
                 f"{row.milliseconds:.3g}" if row.milliseconds < 100 else f"{row.milliseconds:.0f}",
-                "" if row.peer == OURS else _spread(row.of_ours, "{:.2f}"),
-                "" if row.of_read is None else _spread(row.of_read, "{:.0%}"),
+                "" if row.peer == OURS else row.of_ours.show("{:.2f}"),
+                "" if row.of_read is None else row.of_read.show("{:.0%}"),
             ]
             for row in self.rows
         ]
@@ -265,11 +265,6 @@ def _note(report: Report) -> str:
         "what must be read at least, over the time and over the rate at which memory was read in "
         f"the same round ({rate}); above 100 % where it was read from a cache."
     )
-
-
-def _spread(spread: Spread, form: str) -> str:
-    low, high = form.format(spread.low), form.format(spread.high)
-    return f"{form.format(spread.median)} ({low}-{high})"
 
 
 def _peer_lines(report: PeerReport) -> list[str]:

@@ -32,6 +32,10 @@ class Spread:
         low, median, high = np.percentile(values, [10, 50, 90])
         return Spread(float(median), float(low), float(high))
 
+    def show(self, form: str) -> str:
+        """The middle and the range, each in a form such as ``{:.2f}``."""
+        return f"{form.format(self.median)} ({form.format(self.low)}-{form.format(self.high)})"
+
 
 @dataclass(frozen=True)
 class Rounds:
