@@ -138,7 +138,7 @@ def _parser() -> ToolParser:
         "growth", description=_GROWTH, formatter_class=raw, help="writing: longer texts, more beams"
     )
     part.set_defaults(run=_run_growth)
-    part.add_argument("--rounds", type=int, default=3, help="rounds of each length (3)")
+    part.add_argument("--rounds", type=int, default=5, help="rounds of all lengths (5)")
     _add_output(part)
     _add_markdown(part)
 

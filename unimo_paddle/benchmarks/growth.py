@@ -7,6 +7,7 @@ once for all beams of a sample, so memory must not grow with beams times source.
 from __future__ import annotations
 
 import tempfile
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from itertools import pairwise
@@ -15,11 +16,11 @@ from typing import Any
 import numpy as np
 from tqdm import tqdm
 
-from unimo_paddle.benchmarks.decoding import BASE, DecodeCase, Sizes, check_results, peers
+from unimo_paddle.benchmarks.decoding import BASE, DecodeCase, Sizes, peers
 from unimo_paddle.benchmarks.peer_report import Origin
-from unimo_paddle.benchmarks.peers import OURS, READ, READ_RATE
+from unimo_paddle.benchmarks.peers import READ_RATE
 from unimo_paddle.benchmarks.resident import ENVIRONMENT
-from unimo_paddle.benchmarks.rounds import take_turns
+from unimo_paddle.benchmarks.rounds import PAUSE_SECONDS
 from unimo_paddle.benchmarks.tables import Table
 from unimo_paddle.benchmarks.targets import Target
 from unimo_paddle.benchmarks.workers import running
@@ -140,24 +141,27 @@ def run(
     """Measure our exported graph at all lengths, then its memory."""
     ours = peers()[0]
     origin = Origin.of("Growth of time and memory", command=command, num_rounds=num_rounds)
-    total = 2 * len(lengths) * (num_rounds + 2) + len(beams) * len(sources)
+    total = (len(lengths) + 1) * (num_rounds + 2) + len(beams) * len(sources)
     form = "{desc}: {percentage:3.0f}% |{bar:20}| {elapsed} gone, {remaining} left"
     with tempfile.TemporaryDirectory() as folder, tqdm(total=total, bar_format=form) as progress:
         case = DecodeCase(BATCH, NUM_REGIONS, folder, sizes)
-        seconds, rates = [], []
-        with running([ours, READ_RATE], threads=origin.threads) as workers:
+        # All lengths take turns, each in a process of its own: what is wanted is how they differ.
+        with running([ours] * len(lengths) + [READ_RATE], threads=origin.threads) as workers:
             versions = workers[0].versions
-            for length in lengths:
+            for length, worker in zip([*lengths, 1], workers, strict=True):
                 progress.set_description_str(f"{length} tokens")
-                rounds = take_turns(
-                    replace(case, num_tokens=length),
-                    workers,
-                    num_rounds=num_rounds,
-                    check=check_results,
-                    progress=progress,
-                )
-                seconds.append(float(np.median(rounds.seconds[OURS])))
-                rates += rounds.limits[READ].tolist()
+                worker.prepare(replace(case, num_tokens=length))
+                progress.update(2)
+            measured = []
+            for number in range(num_rounds):
+                progress.set_description_str(f"round {number + 1}")
+                for worker in workers:
+                    time.sleep(PAUSE_SECONDS)
+                    measured.append(worker.measure())
+                    progress.update()
+        shape = (num_rounds, len(workers))
+        seconds = np.array([taken for taken, _ in measured]).reshape(shape)[:, :-1]
+        rate = float(np.median([value for _, value in measured[len(lengths) :: len(workers)]]))
         grown = {}
         for count in beams:
             for source in sources:
@@ -166,16 +170,12 @@ def run(
                 with running([ours], threads=origin.threads, environment=ENVIRONMENT) as workers:
                     grown[count, source], _ = workers[0].growth(whole)
                 progress.update()
-    rows: list[LengthRow] = []
-    for (first, last), (before, after) in zip(
-        pairwise([0, *lengths]), pairwise([0.0, *seconds]), strict=True
-    ):
-        # The first part also reads the images.
-        rows.append(LengthRow(first, last, 1e3 * (after - before) / (last - first), None))
-    rows = rows[1:] if len(rows) > 1 else rows
+    parts = list(pairwise(lengths))
+    # The differences of each round, so that a slow moment does not stand between two lengths.
+    taken = 1e3 * np.median(np.diff(seconds, axis=1), axis=0) / np.diff(lengths)
+    rows = [LengthRow(*part, float(x), None) for part, x in zip(parts, taken, strict=True)]
     rows = [rows[0], *(_compare(*pair) for pair in pairwise(rows))]
     read = 4 * 2 * case.sizes.num_layers * case.sizes.hidden_size * case.num_beams * case.batch
-    rate = float(np.median(rates))
     return GrowthReport(origin.measured(versions, rate), rows, 1e3 * read / rate, grown)
 
 
