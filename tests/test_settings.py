@@ -207,6 +207,11 @@ def test_missing_choice_lists_the_choices() -> None:
     assert message_of() == "task.type is missing; give one of drawing, naming"
 
 
+def test_choice_that_is_no_word_is_answered() -> None:
+    with pytest.raises(UserError, match=r"task\.type is \['a'\]; give one of"):
+        build(RunConfig, {"task": {"type": ["a"]}})
+
+
 @pytest.mark.parametrize(
     ("text", "expected"),
     [
@@ -228,6 +233,11 @@ def test_missing_choice_lists_the_choices() -> None:
         ("seed: &a [*a]", "run.yaml: nested too deeply"),
         ("? [a]\n: 1", "run.yaml:1: a key is no word"),
         ("seed: \x01", "run.yaml: not YAML"),
+        ("seed: !!bool maybe", "run.yaml:1: cannot read seed 'maybe'"),
+        ("seed: !!timestamp x", "run.yaml:1: cannot read seed 'x'"),
+        ("seed: 0x" + "f" * 5000, "a whole number of more than 64 bits; quote it"),
+        ('"a\\nb": 1', "run.yaml:1: a key is no word"),
+        ("train: !include /dev/zero", "run.yaml:1: /dev/zero: more than 262144 bytes"),
     ],
 )
 def test_mistake_in_a_file_is_answered_with_its_line(

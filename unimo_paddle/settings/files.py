@@ -12,6 +12,14 @@ from unimo_paddle.errors import UserError
 
 INCLUDE_TAG = "!include"
 MERGE_KEY = "<<"
+MAX_FILE_BYTES = 1 << 18  # a hundred times the longest run file
+MAX_VALUES = 20_000  # of a tree; aliases of aliases would make billions from a few lines
+MAX_NUMBER_BITS = 64
+MAX_KEY_CHARACTERS = 100
+SHOWN_CHARACTERS = 60  # of a value
+SHOWN_PROBLEM_CHARACTERS = 200  # of what PyYAML says, tags included
+# PyYAML's constructors raise any of these for a value that its tag does not fit.
+_UNREADABLE = (yaml.YAMLError, ValueError, LookupError, AttributeError, TypeError, OverflowError)
 
 
 @dataclass
@@ -20,6 +28,7 @@ class Tree:
 
     values: dict[str, Any] = field(default_factory=dict)
     places: dict[str, str] = field(default_factory=dict)  # dotted key: file:line or --option
+    num_values: int = 0  # read so far
 
     def place(self, key: str) -> str:
         """Where ``key``, or else the nearest section around it, was written."""
@@ -41,7 +50,7 @@ def read_section(path: Path, *, key: str, tree: Tree) -> dict[str, Any]:
     if values is None:
         return {}
     if not isinstance(values, dict):
-        raise UserError(f"{path}: holds {values!r}; write settings as 'key: value' lines")
+        raise UserError(f"{path}: holds {shown(values)}; write settings as 'key: value' lines")
     return values
 
 
@@ -50,8 +59,8 @@ def parse_value(text: str) -> Any:
     loader = yaml.SafeLoader(text)
     try:
         node = loader.get_single_node()
-        return None if node is None else loader.construct_document(node)
-    except yaml.YAMLError as error:
+        return None if node is None else _checked(loader.construct_document(node))
+    except _UNREADABLE as error:
         problem = getattr(error, "problem", None) or "unreadable"
         raise ValueError(f"not YAML ({problem})") from error
     finally:
@@ -60,15 +69,26 @@ def parse_value(text: str) -> Any:
 
 def _read(path: Path, *, key: str, tree: Tree, including: tuple[Path, ...]) -> Any:
     """Read a file into ``tree``, below ``key``."""
-    if path.resolve() in including:
-        raise UserError(f"{path}: includes itself; remove one of the {INCLUDE_TAG}")
+    place = f"{tree.place(key)}: " if tree.place(key) else ""
     try:
-        text = path.read_text(encoding="utf-8")
-    except OSError as error:
-        place = f"{tree.place(key)}: " if tree.place(key) else ""
+        is_included = path.resolve() in including
+        with path.open("rb") as file:
+            # No more than the limit: an included device would never end.
+            data = file.read(MAX_FILE_BYTES + 1)
+    except (OSError, ValueError) as error:  # a path with a zero byte is a ValueError
+        reason = getattr(error, "strerror", None) or error
         raise UserError(
-            f"{place}cannot read settings file {path}: {error.strerror}; check the path"
+            f"{place}cannot read settings file {_shown_path(path)}: {reason}; check the path"
         ) from error
+    if is_included:
+        raise UserError(f"{place}{path}: includes itself; remove one of the {INCLUDE_TAG}")
+    if len(data) > MAX_FILE_BYTES:
+        raise UserError(
+            f"{place}{path}: more than {MAX_FILE_BYTES} bytes, which no settings need; name "
+            "another file"
+        )
+    try:
+        text = data.decode("utf-8")
     except UnicodeDecodeError as error:
         raise UserError(f"{path}: not UTF-8 at byte {error.start}; save it as UTF-8") from error
     reader = _Reader(path, tree, (*including, path.resolve()))
@@ -103,6 +123,12 @@ class _Reader:
 
     def _value(self, node: yaml.Node, key: str) -> Any:
         self._tree.places[key] = self._place(node)
+        self._tree.num_values += 1
+        if self._tree.num_values > MAX_VALUES:
+            raise UserError(
+                f"{self._place(node)}: more than {MAX_VALUES} values; remove aliases, which repeat "
+                "what they stand for"
+            )
         if node.tag == INCLUDE_TAG and isinstance(node, yaml.ScalarNode):
             path = self._path.parent / node.value
             return _read(path, key=key, tree=self._tree, including=self._including)
@@ -111,19 +137,21 @@ class _Reader:
         if isinstance(node, yaml.SequenceNode):
             return [self._value(item, f"{key}.{i}") for i, item in enumerate(node.value)]
         try:
-            return self._loader.construct_object(node, deep=True)
-        except (yaml.YAMLError, ValueError) as error:
+            return _checked(self._loader.construct_object(node, deep=True))
+        except _UNREADABLE as error:
             problem = _one_line(getattr(error, "problem", None) or error)
             raise UserError(
-                f"{self._place(node)}: cannot read {key} {node.value!r}: {problem}; quote it"
+                f"{self._place(node)}: cannot read {key} {shown(node.value)}: {problem}; quote it"
             ) from error
 
     def _mapping(self, node: yaml.MappingNode, key: str) -> dict[str, Any]:
         values: dict[str, Any] = {}
         for name_node, value_node in node.value:
             name = name_node.value
-            if not isinstance(name, str):
+            if not isinstance(name, str) or not name.isprintable():
                 raise UserError(f"{self._place(name_node)}: a key is no word; write 'key: value'")
+            if len(name) > MAX_KEY_CHARACTERS:
+                raise UserError(f"{self._place(name_node)}: {shown(name)} is no key; shorten it")
             if name == MERGE_KEY:
                 raise UserError(
                     f"{self._place(name_node)}: {MERGE_KEY} would lose keys; include whole "
@@ -138,5 +166,25 @@ class _Reader:
         return f"{self._path}:{node.start_mark.line + 1}"
 
 
+def shown(value: object) -> str:
+    """A value as messages show it: printable, on one line, and short."""
+    return _cut(repr(value), SHOWN_CHARACTERS)
+
+
+def _shown_path(path: Path) -> str:
+    return str(path) if str(path).isprintable() else shown(str(path))
+
+
+def _checked(value: Any) -> Any:
+    """The value; a number that no setting can hold, nor Python print, is a ``ValueError``."""
+    if isinstance(value, int) and value.bit_length() > MAX_NUMBER_BITS:
+        raise ValueError(f"a whole number of more than {MAX_NUMBER_BITS} bits")
+    return value
+
+
 def _one_line(problem: object) -> str:
-    return " ".join(str(problem).split())
+    return _cut(" ".join(str(problem).split()), SHOWN_PROBLEM_CHARACTERS)
+
+
+def _cut(text: str, most: int) -> str:
+    return text if len(text) <= most else f"{text[: most - 3]}..."

@@ -15,7 +15,7 @@ import draccus
 import yaml
 
 from unimo_paddle.errors import UserError
-from unimo_paddle.settings.files import Tree, parse_value, read_section, read_tree
+from unimo_paddle.settings.files import Tree, parse_value, read_section, read_tree, shown
 
 TYPE_KEY = "type"  # of a section whose class is chosen by name
 Config = TypeVar("Config")
@@ -37,10 +37,12 @@ def build(config_class: type[Config], tree: Tree | Mapping[str, Any]) -> Config:
     try:
         return draccus.decode(config_class, values)
     except draccus.ParsingError as error:
-        cause: BaseException = error
-        while cause.__cause__ is not None and not isinstance(cause, UserError):
+        cause: BaseException | None = error
+        while cause is not None and not isinstance(cause, UserError):
             cause = cause.__cause__
-        raise UserError(" ".join(str(cause).split())) from error
+        if cause is None:  # a mistake of ours: the values were checked
+            raise
+        raise cause from None
 
 
 def load(config_class: type[Config], path: Path) -> Config:
@@ -156,7 +158,7 @@ class _Checker:
         choices = choices_of(kind)
         if choices is not None:
             name = value.get(TYPE_KEY)
-            if name not in choices:
+            if not isinstance(name, str) or name not in choices:
                 raise self._wrong_choice(choices, name, key)
             kind, chosen = choices[name], {TYPE_KEY: str(name)}
             value = {field: item for field, item in value.items() if field != TYPE_KEY}
@@ -308,8 +310,7 @@ def _hint(kind: Any, value: Any) -> str:
 
 
 def _shown(value: Any) -> str:
-    text = repr(str(value) if isinstance(value, Text) else value)
-    return text if len(text) <= 60 else f"{text[:57]}..."
+    return shown(str(value) if isinstance(value, Text) else value)
 
 
 def _at(place: str) -> str:
