@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import math
 import subprocess
 import sys
 from collections.abc import Callable, Mapping
@@ -14,8 +15,12 @@ import pytest
 import yaml
 
 from tests.conftest import merge
+from unimo_paddle import distributed, settings
 from unimo_paddle.checkpoint import latest_checkpoint, load_checkpoint
+from unimo_paddle.config import RunConfig
 from unimo_paddle.logger import read_metrics
+from unimo_paddle.optimizer import build_optimizer
+from unimo_paddle.updates import build_update
 
 ROOT = Path(__file__).resolve().parents[1]
 NUM_PAIRS = 10
@@ -98,6 +103,64 @@ def test_two_processes_learn_in_chunks_what_they_learn_from_whole_batches(learn:
     whole = learn({}, num_ranks=2)
     chunked = learn({CHUNK_SIZE: 2, "train.gradient_accumulation": 1}, num_ranks=2)
     assert_same(chunked, whole)
+
+
+# ---- collectives
+
+BATCH = 14
+FEW = 12  # numbers: the terms of the loss, the votes, and what is counted
+
+
+def collectives_of(block: Any) -> dict[str, list[tuple[int, ...]]]:
+    """The shapes that every kind of collective is given, in the blocks within, too."""
+    found: dict[str, list[tuple[int, ...]]] = {}
+    for operation in block.ops:
+        name = operation.name().removeprefix("pd_op.")
+        if name.startswith(("all_", "reduce_scatter", "broadcast", "c_")):
+            found.setdefault(name, []).append(tuple(operation.operands_source()[0].shape))
+        for inner in operation.blocks():
+            for key, shapes in collectives_of(inner).items():
+                found.setdefault(key, []).extend(shapes)
+    return found
+
+
+@pytest.mark.usefixtures("static_graph")
+@pytest.mark.parametrize(
+    "changes",
+    [{}, {"train.gradient_accumulation": 2}, {CHUNK_SIZE: 2}],
+    ids=["at once", "accumulated", "in chunks"],
+)
+def test_an_update_reduces_all_gradients_by_one_collective(
+    write_run_file, tmp_path, monkeypatch, changes: Mapping[str, Any]
+) -> None:
+    config = settings.load(RunConfig, write_run_file(tmp_path / "run.yaml", changes))
+    task = config.task.build(config.model, tmp_path / "assets")
+    task.prepare(config.seed)
+    fields = [x for stream in task.training_streams(BATCH) for x in stream.fields]
+    monkeypatch.setattr(distributed, "num_ranks", lambda: 2)  # enough to build, not to run
+    update = build_update(
+        task,
+        BATCH,
+        fields,
+        build_optimizer(config.optimizer, 10),
+        seed=0,
+        num_passes=config.train.gradient_accumulation,
+    )
+    passes = update._pass.programs  # of chunks, more than what a checkpoint keeps
+    programs = {id(program): program for program in (*passes, *update.programs)}.values()
+    found = [collectives_of(program.main.global_block()) for program in programs]
+    reduced = [shape for each in found for shape in each.get("all_reduce", ())]
+    num_numbers = sum(math.prod(shape) for shape in update.programs[-1].trained.values())
+    (large,) = [shape for shape in reduced if math.prod(shape) >= num_numbers]
+    assert math.prod(large) <= num_numbers + FEW  # votes, and losses where there is one pass
+    reduced.remove(large)
+    # The two gathers of features give their gradients back; all else are losses and counts.
+    features = (-1, config.task.projection_size)
+    assert [shape for shape in reduced if shape == features] == [features] * 2
+    assert all(math.prod(shape) <= FEW for shape in reduced if shape != features)
+    assert {name for each in found for name in each} == {"all_reduce", "all_gather"}
+    gathered = [shape for each in found for shape in each.get("all_gather", ())]
+    assert sorted(gathered) == [(-1,), (-1, 1), features, features]
 
 
 # ---- whole runs

@@ -1,9 +1,10 @@
-"""Measure the fused operators beside other forms, and simple models beside fine-tuned ones.
+"""Measure operators beside other forms, ranks beside one process, simple models beside trained.
 
     python tools/benchmark.py contrastive --quick
     python tools/benchmark.py contrastive --output runs/contrastive.json
     python tools/benchmark.py beam --rounds 20
     python tools/benchmark.py decode --rounds 5 --batches 1 8
+    python tools/benchmark.py ranks --rounds 12
     python tools/benchmark.py baselines --config configs/finetune/sst2_small.yaml --split dev
 
 Each part explains its options: python tools/benchmark.py contrastive --help
@@ -25,9 +26,9 @@ from unimo_paddle.benchmarks import (
     decoding,
     growth,
     peer_report,
+    ranks,
 )
-from unimo_paddle.benchmarks.growth import GrowthReport
-from unimo_paddle.benchmarks.peer_report import PeerReport
+from unimo_paddle.benchmarks.peer_report import Report
 from unimo_paddle.errors import ToolParser, report_user_errors
 
 _CONTRASTIVE = """Forward and backward of the contrastive loss, ours and others' (speed, memory).
@@ -76,6 +77,18 @@ missed. Some five minutes on two cores.
 
 example:
     python tools/benchmark.py growth --markdown docs/results/growth_benchmark.md
+"""
+
+_RANKS = """What training by two ranks costs beyond the same work on one process.
+
+Two ranks of one thread, one process of two threads, and two processes that know nothing of each
+other take turns, with the trainer and its collectives as tools/train.py has them. Losses are
+compared first. Ends with exit code 1, and says where, when a target is missed. Some ten minutes on
+two cores that have nothing else to do.
+
+example:
+    python tools/benchmark.py ranks --output docs/results/ranks_benchmark.json \\
+        --markdown docs/results/ranks_benchmark.md
 """
 
 
@@ -143,6 +156,20 @@ def _parser() -> ToolParser:
     _add_markdown(part)
 
     part = names.add_parser(
+        "ranks", description=_RANKS, formatter_class=raw, help="training by two processes"
+    )
+    part.set_defaults(run=_run_ranks)
+    part.add_argument("--rounds", type=int, default=12, help="rounds of each case (12)")
+    part.add_argument(
+        "--config",
+        type=Path,
+        default=Path("configs/quickstart.yaml"),
+        help="run file of pre-training on built-in scenes (configs/quickstart.yaml)",
+    )
+    _add_output(part)
+    _add_markdown(part)
+
+    part = names.add_parser(
         "baselines",
         description="What simple models reach on the data of a fine-tuned task.",
         help="simple models",
@@ -195,7 +222,12 @@ def _run_growth(arguments: argparse.Namespace) -> None:
     _finish(arguments, growth.run(arguments.rounds, command=_command()))
 
 
-def _finish(arguments: argparse.Namespace, report: PeerReport | GrowthReport) -> None:
+def _run_ranks(arguments: argparse.Namespace) -> None:
+    measured = ranks.cases(str(arguments.config))
+    _finish(arguments, ranks.run(arguments.rounds, command=_command(), measured=measured))
+
+
+def _finish(arguments: argparse.Namespace, report: Report) -> None:
     """Print a report, write what was asked for, and end."""
     print(peer_report.as_terminal_text(report))
     if arguments.output:

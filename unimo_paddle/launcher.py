@@ -230,7 +230,7 @@ def _state(pid: int) -> str:
 
 def _start(job: Job, attempt: int, folder: Path, stack: ExitStack) -> list[_Rank]:
     """Start all processes; leaving the stack ends them."""
-    endpoints = [f"127.0.0.1:{port}" for port in _free_ports(job.num_processes)]
+    endpoints = [f"127.0.0.1:{port}" for port in free_ports(job.num_processes)]
     resume = [RESUME_OPTION] if attempt else []
     # Without what this package set for the launcher alone: each rank takes its share of the cores.
     inherited = {k: v for k, v in os.environ.items() if k not in environment_defaults}
@@ -242,12 +242,15 @@ def _start(job: Job, attempt: int, folder: Path, stack: ExitStack) -> list[_Rank
         if attempt:
             log.write(f"--- restart {attempt} ---\n".encode())
             log.flush()
+        variables = rank_environment(number, endpoints) | {PROGRESS_VARIABLE: str(progress)}
         process = subprocess.Popen(
             [sys.executable, *job.command, *resume],
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE if number == 0 else log,
             stderr=subprocess.STDOUT,
-            env=inherited | _environment(number, endpoints) | {PROGRESS_VARIABLE: str(progress)},
+            env=inherited
+            | rank_environment(number, endpoints)
+            | {PROGRESS_VARIABLE: str(progress)},
             start_new_session=True,  # the terminal's signals are for this process, which passes on
             preexec_fn=_die_with_parent,
         )
@@ -262,8 +265,8 @@ def _start(job: Job, attempt: int, folder: Path, stack: ExitStack) -> list[_Rank
     return ranks
 
 
-def _environment(number: int, endpoints: Sequence[str]) -> dict[str, str]:
-    """What fleet reads."""
+def rank_environment(number: int, endpoints: Sequence[str]) -> dict[str, str]:
+    """What fleet reads of the process of this number; an endpoint ``host:port`` for each."""
     count = len(endpoints)
     variables = {
         "PADDLE_MASTER": endpoints[0],
@@ -285,7 +288,7 @@ def _environment(number: int, endpoints: Sequence[str]) -> dict[str, str]:
     return {name: str(value) for name, value in variables.items()}
 
 
-def _free_ports(count: int) -> list[int]:
+def free_ports(count: int) -> list[int]:
     """Ports that nobody listens on; held together, so that they differ."""
     with ExitStack() as stack:
         sockets = [stack.enter_context(socket.socket()) for _ in range(count)]

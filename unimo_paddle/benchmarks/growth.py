@@ -92,6 +92,11 @@ class GrowthReport:
             targets.append(Target(text, value, _OVER_ONE_BEAM, is_minimum=False))
         return targets
 
+    @property
+    def note(self) -> str:
+        """How to read the tables."""
+        return f"Reading is counted at {self.origin.shown_read_rate}"
+
     def tables(self) -> dict[str, Table]:
         """By title."""
         lengths = [

@@ -79,6 +79,11 @@ class Origin:
         """The same after the run."""
         return replace(self, versions=self.versions | versions, read_rate=read_rate)
 
+    @property
+    def shown_read_rate(self) -> str:
+        """In words."""
+        return f"the rate at which memory was read: {self.read_rate / 1e9:.1f} GB/s in the median"
+
     def as_json(self) -> dict[str, Any]:
         """For the file."""
         return asdict(self)
@@ -100,6 +105,10 @@ class Report(Protocol):
     def targets(self) -> list[Target]:
         """What is judged."""
 
+    @property
+    def note(self) -> str:
+        """How to read the tables, without the full stop."""
+
     def tables(self) -> dict[str, Table]:
         """By title."""
 
@@ -113,6 +122,16 @@ class PeerReport:
     absent: dict[str, str]
     rows: list[PeerRow]
     targets: list[Target] = field(default_factory=list)
+
+    @property
+    def note(self) -> str:
+        """How to read the table."""
+        return (
+            "In brackets: 10-90 % of the rounds. over ours: the peer's time over ours in the same "
+            "round. of read rate: what must be read at least, over the time and over the rate at "
+            f"which memory was read in the same round ({self.origin.shown_read_rate}); above 100 % "
+            "where it was read from a cache"
+        )
 
     def as_json(self) -> dict[str, Any]:
         """Everything, for the file."""
@@ -255,16 +274,7 @@ def as_markdown_page(report: Report) -> str:
 
 
 def _note(report: Report) -> str:
-    origin = report.origin
-    note = f"Medians of {origin.num_rounds} interleaved rounds"
-    rate = f"the rate at which memory was read: {origin.read_rate / 1e9:.1f} GB/s in the median"
-    if not isinstance(report, PeerReport):
-        return f"{note}. Reading is counted at {rate}."
-    return (
-        f"{note} (10-90 %). over ours: the peer's time over ours in the same round. of read rate: "
-        "what must be read at least, over the time and over the rate at which memory was read in "
-        f"the same round ({rate}); above 100 % where it was read from a cache."
-    )
+    return f"Medians of {report.origin.num_rounds} interleaved rounds. {report.note}."
 
 
 def _peer_lines(report: PeerReport) -> list[str]:

@@ -89,9 +89,17 @@ class Worker:
                 stream.close()
         self._messages.close()
 
-    def _call(self, command: str, *arguments: object) -> Any:
+    def ask(self, command: str, *arguments: object) -> None:
+        """Give a command without waiting, so that several workers work at once."""
         self._send((command, arguments))
+
+    def answer(self) -> Any:
+        """Wait for what the command of ``ask`` gives."""
         return self._receive()
+
+    def _call(self, command: str, *arguments: object) -> Any:
+        self.ask(command, *arguments)
+        return self.answer()
 
     def _send(self, message: object) -> None:
         try:
@@ -150,7 +158,9 @@ class _Session:
         self._form.run()
         self._repeats = 1
         seconds, _ = self.measure()
-        self._repeats = max(1, math.ceil(_ROUND_SECONDS / seconds))
+        # Forms that wait for each other must repeat equally often, whatever each has measured.
+        if not getattr(self._factory, "works_with_others", False):
+            self._repeats = max(1, math.ceil(_ROUND_SECONDS / seconds))
 
     def results(self) -> Any:
         """What the form computes."""
