@@ -235,7 +235,7 @@ def test_choice_that_is_no_word_is_answered() -> None:
         ("seed: \x01", "run.yaml: not YAML"),
         ("seed: !!bool maybe", "run.yaml:1: cannot read seed 'maybe'"),
         ("seed: !!timestamp x", "run.yaml:1: cannot read seed 'x'"),
-        ("seed: 0x" + "f" * 5000, "a whole number of more than 64 bits; quote it"),
+        ("seed: 0x" + "f" * 5000, "a whole number of more than 64 bits; mend or quote it"),
         ('"a\\nb": 1', "run.yaml:1: a key is no word"),
         ("train: !include /dev/zero", "run.yaml:1: /dev/zero: more than 262144 bytes"),
     ],

@@ -220,12 +220,12 @@ def test_a_class_distribution_is_needed_for_every_region():
     [
         ({"kind": "pixels"}, "image.kind 'pixels' is unknown"),
         ({"image_size": 100}, "no multiple"),
-        ({"patch_size": 0}, "image.patch_size 0 must be"),
+        ({"patch_size": 0}, "image.patch_size is 0; give"),
         ({"std": (1.0, 0.0, 1.0)}, "image.std"),
         ({"mean": (float("nan"), 0.0, 1.0)}, "image.mean"),
         ({"mean": (0.5,)}, "three numbers"),
-        ({"crop_scale": 0.0}, "image.crop_scale 0.0"),
-        ({"crop_ratio": 0.5}, "image.crop_ratio 0.5"),
+        ({"crop_scale": 0.0}, "image.crop_scale is 0.0"),
+        ({"crop_ratio": 0.5}, "image.crop_ratio is 0.5"),
     ],
 )
 def test_bad_settings_are_named(setting, message):

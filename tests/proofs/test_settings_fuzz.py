@@ -16,7 +16,7 @@ import yaml
 
 from unimo_paddle.config import RunConfig
 from unimo_paddle.errors import UserError
-from unimo_paddle.settings import load
+from unimo_paddle.settings import dump, load
 from unimo_paddle.settings.values import _all_keys
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -24,7 +24,7 @@ RUN_FILES = sorted(
     path for path in (ROOT / "configs").rglob("*.yaml") if path.parent.name != "model"
 )
 NUM_SHORT, NUM_ALL = 1_000, 10_000
-LONGEST_MESSAGE = 1_000  # characters; a line that people can read
+LONGEST_MESSAGE = 5_000  # characters; the longest path and what is said of it
 LONGEST_SECONDS = 5.0  # of one file, on a machine that is busy
 MOST_MEMORY = 400 << 10  # KiB that all files together may add to what the process has held
 NAMES = {name for key in _all_keys(RunConfig) for name in key.split(".")}
@@ -40,7 +40,20 @@ class Include(str):
 
 # Values that a field may meet by mistake or by malice; raw ones are YAML and not Python.
 VALUES: tuple[Any, ...] = (
-    *(None, True, False, [], {}, "", " ", "a\nb", "x" * 5_000, "\u2028", "\ud7ff\u00e9"),
+    *(
+        None,
+        True,
+        False,
+        [],
+        {},
+        "",
+        " ",
+        "a\nb",
+        "x" * 4_000,
+        "x" * 5_000,
+        "\u2028",
+        "\ud7ff\u00e9",
+    ),
     *(0, -1, -0.5, 1, 3, 7, 10**6, 2**31, 2**63, 10**30, 1e308, 1e-320, 0.1, 1.5),
     *("nan", "inf", "1e999", "-1e-4", "1_000", "0x1f", "1:30", "yes", "no", "null", "~"),
     *([None], [[]], [{}], [1, "a"], ["a", "a"], [-1, -2], {"a": {"b": {"c": 1}}}, {"": 1}),
@@ -173,9 +186,10 @@ def complaint(message: str, folder: Path) -> str | None:
 
 def check(folder: Path, seeds: range) -> None:
     """Read mutated files. Any error but a ``UserError`` ends the test with the file's number."""
+    # As people write them, and with every setting there is.
     originals = [read(path) for path in RUN_FILES]
+    originals += [dump(load(RunConfig, path)) for path in RUN_FILES]
     path, num_refused = folder / "run.yaml", 0
-    load(RunConfig, RUN_FILES[0])
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     for seed in seeds:
         path.write_bytes(mutated(seed, originals))

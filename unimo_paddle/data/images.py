@@ -49,22 +49,24 @@ class ImageConfig:
             )
         for name in ("image_size", "patch_size", "max_pixels", "max_regions", "feature_size"):
             if getattr(self, name) < 1:
-                raise UserError(f"image.{name} {getattr(self, name)} must be at least 1")
+                raise UserError(f"image.{name} is {getattr(self, name)}; give at least 1")
         if self.kind == "patches" and self.image_size % self.patch_size:
             raise UserError(
                 f"image.image_size {self.image_size} is no multiple of image.patch_size "
-                f"{self.patch_size}; the patches must fill the image"
+                f"{self.patch_size}; change one, for the patches must fill the image"
             )
         if len(self.mean) != 3 or len(self.std) != 3:
-            raise UserError("image.mean and image.std need three numbers: red, green, blue")
+            raise UserError("image.mean and image.std: give three numbers; red, green, blue")
         if not all(math.isfinite(value) for value in self.mean):
-            raise UserError(f"image.mean {self.mean} must be finite")
+            raise UserError(f"image.mean is {self.mean}; give finite numbers")
         if not all(math.isfinite(value) and value > 0 for value in self.std):
-            raise UserError(f"image.std {self.std} must be positive")
+            raise UserError(f"image.std is {self.std}; give numbers above 0")
         if not 0 < self.crop_scale <= 1:
-            raise UserError(f"image.crop_scale {self.crop_scale} must lie in (0, 1]")
+            raise UserError(
+                f"image.crop_scale is {self.crop_scale}; give a share above 0, at most 1"
+            )
         if not 1 <= self.crop_ratio < math.inf:
-            raise UserError(f"image.crop_ratio {self.crop_ratio} must be at least 1")
+            raise UserError(f"image.crop_ratio is {self.crop_ratio}; give at least 1")
 
     @property
     def grid_size(self) -> int:

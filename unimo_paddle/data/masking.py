@@ -35,25 +35,28 @@ class TextMaskingConfig:
     def __post_init__(self) -> None:
         for name in ("span_share", "fragment_share"):
             if not 0 < getattr(self, name) < 1:
-                raise UserError(f"text_masking.{name} {getattr(self, name)} must lie in (0, 1)")
+                raise UserError(
+                    f"text_masking.{name} is {getattr(self, name)}; give a share between 0 and 1"
+                )
         if not 0 < self.span_probability <= 1:
             raise UserError(
-                f"text_masking.span_probability {self.span_probability} must lie in (0, 1]"
+                f"text_masking.span_probability is {self.span_probability}; give a share above 0, "
+                "at most 1"
             )
         if not (self.mask_share >= 0 and self.random_share >= 0) or not (
             self.mask_share + self.random_share <= 1
         ):
             raise UserError(
-                f"text_masking.mask_share {self.mask_share} and random_share {self.random_share} "
-                "must not be negative and sum to at most 1"
+                f"text_masking.mask_share is {self.mask_share}, random_share {self.random_share}; "
+                "give shares of at least 0 and together at most 1"
             )
         for name in ("max_span_words", "min_fragment_words", "max_fragments"):
             if getattr(self, name) < 1:
-                raise UserError(f"text_masking.{name} {getattr(self, name)} must be at least 1")
+                raise UserError(f"text_masking.{name} is {getattr(self, name)}; give at least 1")
         if self.max_fragment_words < self.min_fragment_words:
             raise UserError(
                 f"text_masking.max_fragment_words {self.max_fragment_words} is below "
-                f"min_fragment_words {self.min_fragment_words}"
+                f"min_fragment_words {self.min_fragment_words}; raise it"
             )
 
 
@@ -70,18 +73,21 @@ class RegionMaskingConfig:
 
     def __post_init__(self) -> None:
         if not 0 < self.anchor_share <= 1:
-            raise UserError(f"region_masking.anchor_share {self.anchor_share} must lie in (0, 1]")
+            raise UserError(
+                f"region_masking.anchor_share is {self.anchor_share}; give a share above 0, "
+                "at most 1"
+            )
         if not 0 <= self.overlap <= 1:
-            raise UserError(f"region_masking.overlap {self.overlap} must lie in 0 .. 1")
+            raise UserError(f"region_masking.overlap is {self.overlap}; give a share from 0 to 1")
         if not 1 <= self.min_block <= self.max_block:
             raise UserError(
-                f"region_masking.min_block {self.min_block} and max_block {self.max_block} "
-                "must be ordered and at least 1"
+                f"region_masking.min_block is {self.min_block} and max_block {self.max_block}; "
+                "give at least 1, the smaller first"
             )
         if not 0 < self.min_share <= self.max_share < 1:
             raise UserError(
-                f"region_masking.min_share {self.min_share} and max_share {self.max_share} "
-                "must be ordered and lie in (0, 1)"
+                f"region_masking.min_share is {self.min_share} and max_share {self.max_share}; "
+                "give shares between 0 and 1, the smaller first"
             )
 
 

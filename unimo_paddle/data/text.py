@@ -209,8 +209,8 @@ def _check_vocab_size(vocab_size: int) -> None:
     smallest = NUM_BYTES + len(FIRST_SPECIALS) + 1
     if vocab_size < smallest:
         raise UserError(
-            f"tokenizer.vocab_size {vocab_size} is too small: {NUM_BYTES} bytes and "
-            f"{len(FIRST_SPECIALS) + 1} special tokens need at least {smallest}"
+            f"tokenizer.vocab_size {vocab_size} is too small; give at least {smallest}, for "
+            f"{NUM_BYTES} bytes and {len(FIRST_SPECIALS) + 1} special tokens"
         )
 
 

@@ -15,6 +15,7 @@ MERGE_KEY = "<<"
 MAX_FILE_BYTES = 1 << 18  # a hundred times the longest run file
 MAX_VALUES = 20_000  # of a tree; aliases of aliases would make billions from a few lines
 MAX_NUMBER_BITS = 64
+MAX_TEXT_CHARACTERS = 4096  # the longest path; messages show a text whole
 MAX_KEY_CHARACTERS = 100
 SHOWN_CHARACTERS = 60  # of a value
 SHOWN_PROBLEM_CHARACTERS = 200  # of what PyYAML says, tags included
@@ -141,7 +142,7 @@ class _Reader:
         except _UNREADABLE as error:
             problem = _one_line(getattr(error, "problem", None) or error)
             raise UserError(
-                f"{self._place(node)}: cannot read {key} {shown(node.value)}: {problem}; quote it"
+                f"{self._place(node)}: cannot read {key} {shown(node.value)}: {problem}; mend or quote it"
             ) from error
 
     def _mapping(self, node: yaml.MappingNode, key: str) -> dict[str, Any]:
@@ -176,9 +177,11 @@ def _shown_path(path: Path) -> str:
 
 
 def _checked(value: Any) -> Any:
-    """The value; a number that no setting can hold, nor Python print, is a ``ValueError``."""
+    """The value; a number or text that no setting can hold is a ``ValueError``."""
     if isinstance(value, int) and value.bit_length() > MAX_NUMBER_BITS:
         raise ValueError(f"a whole number of more than {MAX_NUMBER_BITS} bits")
+    if isinstance(value, str) and len(value) > MAX_TEXT_CHARACTERS:
+        raise ValueError(f"a text of more than {MAX_TEXT_CHARACTERS} characters")
     return value
 
 
