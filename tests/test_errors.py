@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+
 import pytest
 
 from unimo_paddle.errors import BadSample, ToolParser, UserError, report_user_errors
@@ -21,6 +23,18 @@ def main_raising(error: BaseException | None):
     [
         (UserError("seed is -1; give at least 0"), 2, "error: seed is -1; give at least 0\n"),
         (KeyboardInterrupt(), 130, "interrupted\n"),
+        (
+            OSError(errno.ENOSPC, "No space left on device"),
+            2,
+            "error: cannot write a file: No space left on device; free space or choose another "
+            "folder, then go on\n",
+        ),
+        (
+            OSError(errno.EROFS, "Read-only file system", "runs/log"),
+            2,
+            "error: cannot write runs/log: Read-only file system; free space or choose another "
+            "folder, then go on\n",
+        ),
     ],
 )
 def test_tool_ends_with_one_line(
@@ -44,9 +58,10 @@ def test_misused_options_are_one_line(argv: list[str], expected: str) -> None:
     assert "\n" not in str(raised.value) and "evaluate.py --help" in str(raised.value)
 
 
-def test_other_errors_pass_through() -> None:
-    with pytest.raises(ValueError, match="ours"):
-        main_raising(ValueError("ours"))()
+@pytest.mark.parametrize("error", [ValueError("ours"), OSError(errno.ENOENT, "ours")], ids=repr)
+def test_other_errors_pass_through(error: Exception) -> None:
+    with pytest.raises(type(error), match="ours"):
+        main_raising(error)()
 
 
 def test_tool_without_error_ends_normally() -> None:

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import argparse
+import errno
 import functools
 import sys
 from collections.abc import Callable
 
 USER_ERROR_CODE = 2  # exit code of a program after a mistake that its user can mend
+
+# A disk that takes no more, from wherever it was written to.
+_DISK_ERRORS = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EFBIG, errno.EIO}
 
 
 class UserError(ValueError):
@@ -40,7 +44,10 @@ class ToolParser(argparse.ArgumentParser):
 
 
 def report_user_errors(main: Callable[[], None]) -> Callable[[], None]:
-    """Wrap a tool's ``main`` so that a user's mistake ends it with one line and exit code 2."""
+    """Wrap a tool's ``main`` so that a user's mistake ends it with one line and exit code 2.
+
+    So does a disk that is full, read-only or failing.
+    """
 
     @functools.wraps(main)
     def run() -> None:
@@ -48,6 +55,15 @@ def report_user_errors(main: Callable[[], None]) -> Callable[[], None]:
             main()
         except UserError as error:
             print(f"error: {error}", file=sys.stderr)
+            raise SystemExit(USER_ERROR_CODE) from None
+        except OSError as error:
+            if error.errno not in _DISK_ERRORS:
+                raise
+            print(
+                f"error: cannot write {error.filename or 'a file'}: {error.strerror}; free space "
+                "or choose another folder, then go on",
+                file=sys.stderr,
+            )
             raise SystemExit(USER_ERROR_CODE) from None
         except KeyboardInterrupt:
             print("interrupted", file=sys.stderr)

@@ -280,6 +280,35 @@ def test_training_on_a_full_disk_ends_with_one_line(
     assert re.search(r"cannot save checkpoint .*step-\d+: .*; free space or choose", errors[0])
 
 
+# The disk is full before the first update, or somebody else fills it during the run.
+NO_ROOM = """
+import os, subprocess, sys
+fill = "while [ ! -e $0/run/checkpoints/latest ]; do sleep 0.1; done; cat /dev/zero > $0/fill"
+filler = subprocess.Popen(["sh", "-c", fill, sys.argv[1]], stderr=subprocess.DEVNULL)
+command = [sys.executable, os.environ["TRAIN"], "--config", os.environ["RUN_FILE"],
+           "--output_dir", sys.argv[1] + "/run", "--train.max_steps", "10000"]
+code = subprocess.run(command).returncode
+filler.kill()
+sys.exit(code)
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("size", ["4k", "40k", "900k"])
+def test_training_finds_no_room_for_assets_logs_or_checkpoints(
+    write_run_file, tmp_path: Path, monkeypatch, size: str
+) -> None:
+    changes = {"evaluation.splits": [], "train.checkpoint_interval": 40}
+    run_file = write_run_file(tmp_path / "run.yaml", changes)
+    monkeypatch.setenv("RUN_FILE", str(run_file))
+    monkeypatch.setenv("TRAIN", str(ROOT / "tools" / "train.py"))
+    done = run_on_small_disk(NO_ROOM, tmp_path / "disk", size=size)
+    errors = [line for line in done.stderr.splitlines() if line.startswith("error:")]
+    assert done.returncode == USER_ERROR_CODE and len(errors) == 1, done.stderr
+    assert "No space left on device" in errors[0] and "; free space" in errors[0]
+    assert "Traceback" not in done.stderr
+
+
 # ---- 3: damage
 
 
