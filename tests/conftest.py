@@ -7,6 +7,8 @@ import logging
 import os
 import subprocess
 import sys
+import textwrap
+import time
 from collections.abc import Callable, Iterator
 from dataclasses import asdict
 from pathlib import Path
@@ -23,7 +25,10 @@ SCENES = SceneConfig(
     image_size=32, num_train=24, num_test=6, num_novel=3, num_texts=20, num_images_only=6
 )
 
+LIMIT = 60  # seconds that a job of a small script may take
+
 Tool = Callable[..., subprocess.CompletedProcess]
+Launch = Callable[..., subprocess.Popen]
 WriteRunFile = Callable[..., Path]
 
 
@@ -174,3 +179,57 @@ def trained_run(train_run: Callable[[dict], Path], tiny_settings: dict[str, Any]
 def bundle(export_run: Callable[[Path], Path], trained_run: Path) -> Path:
     """The bundle of ``trained_run``; read only."""
     return export_run(trained_run)
+
+
+# ---- jobs of several processes
+
+
+@pytest.fixture
+def launch(tmp_path: Path) -> Iterator[Launch]:
+    """Start tools/launch.py: (*arguments, **options) -> its process, ended after the test."""
+    started = []
+
+    def start(*command: object, **options: object) -> subprocess.Popen:
+        options = {"log_dir": tmp_path / "log"} | options
+        parts = [str(part) for name, value in options.items() for part in (f"--{name}", value)]
+        process = subprocess.Popen(
+            [sys.executable, "tools/launch.py", *parts, *map(str, command)],
+            cwd=ROOT,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+        )
+        started.append(process)
+        return process
+
+    yield start
+    for process in started:
+        process.kill()
+        process.wait()
+        process.stdout.close()
+
+
+@pytest.fixture
+def script(tmp_path: Path) -> Callable[[str], Path]:
+    """A file that knows its ``rank``, its ``progress`` file and whether it ``resumes``."""
+    header = """
+        import os, pathlib, signal, sys, time
+        rank = int(os.environ["PADDLE_TRAINER_ID"])
+        progress = pathlib.Path(os.environ["UNIMO_PROGRESS_FILE"])
+        resumes = "--resume_if_any" in sys.argv
+        here = pathlib.Path(__file__).parent
+    """
+
+    def write(body: str) -> Path:
+        path = tmp_path / "script.py"
+        path.write_text(textwrap.dedent(header) + textwrap.dedent(body))
+        return path
+
+    return write
+
+
+def wait_for(path: Path, limit: float = LIMIT) -> None:
+    end = time.monotonic() + limit
+    while not path.exists():
+        assert time.monotonic() < end, f"{path} was never made"
+        time.sleep(0.02)

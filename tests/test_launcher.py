@@ -7,73 +7,18 @@ import re
 import signal
 import subprocess
 import sys
-import textwrap
 import time
-from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
+from tests.conftest import LIMIT, wait_for
 from unimo_paddle.checkpoint import latest_checkpoint, load_checkpoint
 from unimo_paddle.errors import UserError
 from unimo_paddle.launcher import Job
 from unimo_paddle.process import STOPPED_CODE
 
 ROOT = Path(__file__).resolve().parents[1]
-LIMIT = 60  # seconds that a job of a small script may take
-
-Launch = Callable[..., subprocess.Popen]
-
-
-@pytest.fixture
-def launch(tmp_path: Path) -> Iterator[Launch]:
-    """Start tools/launch.py: (*arguments, **options) -> its process, ended after the test."""
-    started = []
-
-    def start(*command: object, **options: object) -> subprocess.Popen:
-        options = {"log_dir": tmp_path / "log"} | options
-        parts = [str(part) for name, value in options.items() for part in (f"--{name}", value)]
-        process = subprocess.Popen(
-            [sys.executable, "tools/launch.py", *parts, *map(str, command)],
-            cwd=ROOT,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-        )
-        started.append(process)
-        return process
-
-    yield start
-    for process in started:
-        process.kill()
-        process.wait()
-        process.stdout.close()
-
-
-@pytest.fixture
-def script(tmp_path: Path) -> Callable[[str], Path]:
-    """A file that knows its ``rank``, its ``progress`` file and whether it ``resumes``."""
-    header = """
-        import os, pathlib, signal, sys, time
-        rank = int(os.environ["PADDLE_TRAINER_ID"])
-        progress = pathlib.Path(os.environ["UNIMO_PROGRESS_FILE"])
-        resumes = "--resume_if_any" in sys.argv
-        here = pathlib.Path(__file__).parent
-    """
-
-    def write(body: str) -> Path:
-        path = tmp_path / "script.py"
-        path.write_text(textwrap.dedent(header) + textwrap.dedent(body))
-        return path
-
-    return write
-
-
-def wait_for(path: Path, limit: float = LIMIT) -> None:
-    end = time.monotonic() + limit
-    while not path.exists():
-        assert time.monotonic() < end, f"{path} was never made"
-        time.sleep(0.02)
 
 
 def test_every_process_knows_its_rank_and_has_a_log(launch, script, tmp_path) -> None:
@@ -170,6 +115,19 @@ def test_a_signal_is_passed_on_and_waited_for(launch, script, number) -> None:
     assert process.returncode == STOPPED_CODE and "saved" in output
 
 
+def test_a_rank_that_ends_by_a_vote_leaves_the_others_time_to_save(launch, script) -> None:
+    body = f"""
+        if rank == 0:
+            time.sleep(1.5)
+            (here / "saved").touch()
+        os._exit({STOPPED_CODE})
+    """
+    path = script(body)
+    process = launch(path, num_processes=2)
+    output, _ = process.communicate(timeout=LIMIT)
+    assert process.returncode == STOPPED_CODE and (path.parent / "saved").exists(), output
+
+
 def test_who_does_not_stop_in_time_is_killed(launch, script) -> None:
     body = """
         signal.signal(signal.SIGTERM, signal.SIG_IGN)
@@ -209,6 +167,11 @@ def test_no_process_outlives_a_launcher_that_is_killed(launch, script) -> None:
         ({"num_processes": 0}, "--num_processes is 0; give at least 1"),
         ({"num_restarts": -1}, "--num_restarts is -1"),
         ({"hang_seconds": float("nan")}, "--hang_seconds is nan"),
+        ({"hosts": ["a", "b:6170"]}, "--hosts names 'b:6170'; give names or IPv4 addresses"),
+        ({"hosts": ["a", ""]}, "--hosts names ''"),
+        ({"hosts": ["a", "b"], "host_index": 2}, "--host_index is 2 but --hosts names 2"),
+        ({"host_index": -1}, "--host_index is -1"),
+        ({"port": 70000}, "--port is 70000; give at most 65535"),
     ],
 )
 def test_a_job_that_cannot_be_is_refused(changes, message, tmp_path) -> None:

@@ -1,8 +1,9 @@
-"""The processes of a job on this machine: started, watched, and started again.
+"""The processes of a job, on one machine or several: started, watched, and started again.
 
 Paddle's launcher ends a job whose process died, and leaves it there; it waits for ever for one that
 hangs, and writes the environment to disk. Here a job goes on from its last checkpoint, with the
-cause on the console. Nothing in this file knows Paddle but by the variables that it reads.
+cause on the console. Each of several machines has its launcher; they act together (``meeting``).
+Nothing in this file knows Paddle but by the variables that it reads.
 """
 
 from __future__ import annotations
@@ -25,13 +26,14 @@ from typing import IO
 
 from unimo_paddle import environment_defaults
 from unimo_paddle.errors import USER_ERROR_CODE, UserError
+from unimo_paddle.meeting import POLL_SECONDS, Begin, End, Meeting
 from unimo_paddle.process import PROGRESS_VARIABLE, STOPPED_CODE
 
 logger = logging.getLogger(__name__)
 
-POLL_SECONDS = 0.1
 TAIL_LINES = 20  # of the log of a process that failed, shown on the console
 RESUME_OPTION = "--resume_if_any"
+LOCALHOST = "127.0.0.1"
 _DRAIN_SECONDS = 5.0  # for what a process printed before it ended
 _PIECE = 65536  # bytes of output passed on at once
 _PR_SET_PDEATHSIG = 1
@@ -44,10 +46,15 @@ class Job:
 
     Args:
         command: a Python script and its arguments; it understands ``RESUME_OPTION``.
+        num_processes: on each machine.
         log_dir: of a log for each process.
         num_restarts: how often the job may be started again.
         hang_seconds: without progress of a process that has begun to make some; 0: no limit.
         stop_seconds: that processes have to end after they were told to.
+        hosts: names or IPv4 addresses of all machines, the same on each of them.
+        host_index: of this machine among them.
+        port: on the first machine, where its launcher listens to the others.
+        join_seconds: that all machines have to come, at first and after every failure.
     """
 
     command: Sequence[str]
@@ -56,25 +63,33 @@ class Job:
     num_restarts: int = 3
     hang_seconds: float = 600.0
     stop_seconds: float = 60.0
+    hosts: Sequence[str] = (LOCALHOST,)
+    host_index: int = 0
+    port: int = 6170
+    join_seconds: float = 300.0
 
     def __post_init__(self) -> None:
         lows = {"num_processes": 1, "num_restarts": 0, "hang_seconds": 0, "stop_seconds": 0}
-        for name, low in lows.items():
+        for name, low in (lows | {"host_index": 0, "port": 1, "join_seconds": 0}).items():
             if not getattr(self, name) >= low:
                 raise UserError(f"--{name} is {getattr(self, name)}; give at least {low}")
+        for host in self.hosts:
+            if not host or ":" in host:
+                raise UserError(
+                    f"--hosts names {host!r}; give names or IPv4 addresses with commas between "
+                    "them, and the port by --port"
+                )
+        if self.host_index >= len(self.hosts):
+            raise UserError(
+                f"--host_index is {self.host_index} but --hosts names {len(self.hosts)}; count "
+                "from 0"
+            )
+        if self.port > 65535:
+            raise UserError(f"--port is {self.port}; give at most 65535")
         if not self.command:
             raise UserError("no script to launch; name it with its arguments, behind the options")
         if not Path(self.command[0]).is_file():
             raise UserError(f"{self.command[0]} is no file; name the script to launch")
-
-
-@dataclass(frozen=True)
-class End:
-    """How an attempt ended."""
-
-    code: int  # exit code of the job
-    cause: str = ""  # empty where all processes ended well
-    is_final: bool = True  # starting again would not help, or was not asked for
 
 
 @dataclass
@@ -120,6 +135,7 @@ class _Stop:
 
     signal: int | None = None
     since: float = field(default=0.0)
+    is_passed_on: bool = False  # the processes know
 
     def request(self, number: int, _frame: object) -> None:
         """Of a signal; the second one does not wait."""
@@ -132,19 +148,37 @@ class _Stop:
         else:
             self.since = float("-inf")
 
+    def follow(self) -> None:
+        """Of processes that end by what another one was told: all do, after the same update."""
+        if self.signal is None:
+            logger.info("the processes were told to stop, and save a checkpoint")
+            self.signal, self.since = signal.SIGTERM, time.monotonic()
+        self.is_passed_on = True
+
 
 def launch(job: Job) -> int:
     """Run a job to its end, through as many restarts as it may take; return its exit code."""
     job.log_dir.mkdir(parents=True, exist_ok=True)
-    with _listening() as stop:
-        for attempt in range(job.num_restarts + 1):
-            end = _run_once(job, attempt, stop)
+    about = [job.num_processes, *job.command]
+    seconds = job.join_seconds
+    with (
+        _listening() as stop,
+        Meeting(job.hosts, job.host_index, job.port, join_seconds=seconds, job=about) as meeting,
+    ):
+        attempt = 0
+        while True:
+            ports = free_ports(job.num_processes)
+            begin = meeting.begin(attempt, ports, lambda: stop.signal)
+            if isinstance(begin, End):
+                logger.error("%s", begin.cause)
+                return begin.code
+            end = _run_once(job, begin, stop, meeting)
             if end.cause:
                 logger.error("%s", end.cause)
-            if end.is_final or attempt == job.num_restarts or stop.signal is not None:
-                break
-            logger.info("restart %d of %d", attempt + 1, job.num_restarts)
-    return end.code
+            attempt = begin.attempt + 1
+            if end.is_final or attempt > job.num_restarts or stop.signal is not None:
+                return end.code
+            logger.info("restart %d of %d", attempt, job.num_restarts)
 
 
 @contextmanager
@@ -160,30 +194,53 @@ def _listening() -> Iterator[_Stop]:
             signal.signal(number, handler)
 
 
-def _run_once(job: Job, attempt: int, stop: _Stop) -> End:
+def _run_once(job: Job, begin: Begin, stop: _Stop, meeting: Meeting) -> End:
+    """An attempt: of this machine's processes, then of all machines."""
     with ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="unimo-progress-")))
-        ranks = _start(job, attempt, folder, stack)
-        is_told = False
-        while True:
-            codes = [rank.code for rank in ranks]
-            if all(code == 0 for code in codes):
-                return End(0)
-            failed = [rank for rank in ranks if rank.code not in (None, 0)]
-            if stop.signal is not None:
-                if all(code is not None for code in codes):
-                    return _end_of_stop(ranks, stop)
-                if not is_told:
-                    is_told = True
-                    _signal(ranks, signal.SIGTERM)
-                if time.monotonic() - stop.since > job.stop_seconds:
-                    return End(128 + stop.signal, "the job did not end in time and was killed")
-            elif failed:
-                return _end_of_failure(failed)
-            hung = _hung(job, ranks)
-            if hung and not is_told:
-                return End(1, hung, is_final=False)
-            time.sleep(POLL_SECONDS)
+        ranks = _start(job, begin, folder, stack, interface=meeting.interface)
+        end, is_heard = _watch(job, ranks, stop, meeting)
+    if is_heard:
+        return end
+    meeting.tell(end)
+    while end.code == 0:
+        heard = meeting.poll()
+        if heard is not None:
+            return heard
+        if stop.signal is not None:
+            return End(128 + stop.signal, "told to stop while other machines had not ended")
+        time.sleep(POLL_SECONDS)
+    return end
+
+
+def _watch(job: Job, ranks: Sequence[_Rank], stop: _Stop, meeting: Meeting) -> tuple[End, bool]:
+    """Wait for the end of this machine's processes; return it, and whether others told it."""
+    while True:
+        codes = [rank.code for rank in ranks]
+        if all(code == 0 for code in codes):
+            return End(0), False
+        failed = [rank for rank in ranks if rank.code not in (None, 0)]
+        if stop.signal is not None:
+            if all(code is not None for code in codes):
+                return _end_of_stop(ranks, stop), False
+            if not stop.is_passed_on:
+                stop.is_passed_on = True
+                _signal(ranks, signal.SIGTERM)
+            if time.monotonic() - stop.since > job.stop_seconds:
+                return End(128 + stop.signal, "the job did not end in time and was killed"), False
+        elif any(code == STOPPED_CODE for code in codes):
+            stop.follow()  # rank 0 may still be saving
+        elif failed:
+            return _end_of_failure(failed), False
+        heard = meeting.poll()
+        if heard is not None and heard.code == STOPPED_CODE:
+            stop.follow()
+        elif heard is not None:
+            return heard, True
+        hung = _hung(job, ranks)
+        if hung and stop.signal is None:
+            return End(1, hung, is_final=False), False
+        time.sleep(POLL_SECONDS)
 
 
 def _end_of_stop(ranks: Sequence[_Rank], stop: _Stop) -> End:
@@ -199,8 +256,6 @@ def _end_of_failure(failed: Sequence[_Rank]) -> End:
     first = min(failed, key=lambda rank: (rank.code != -signal.SIGKILL, rank.code >= 0))
     if first.code == USER_ERROR_CODE:  # it would only be made again
         return End(USER_ERROR_CODE, first.tail().strip())
-    if first.code == STOPPED_CODE:
-        return End(STOPPED_CODE, "the processes were told to stop, and saved a checkpoint")
     cause = f"{first.describe()}; the last lines of {first.log}:\n{first.tail()}"
     return End(1, cause, is_final=False)
 
@@ -228,35 +283,39 @@ def _state(pid: int) -> str:
         return ""
 
 
-def _start(job: Job, attempt: int, folder: Path, stack: ExitStack) -> list[_Rank]:
-    """Start all processes; leaving the stack ends them."""
-    endpoints = [f"127.0.0.1:{port}" for port in free_ports(job.num_processes)]
+def _start(
+    job: Job, begin: Begin, folder: Path, stack: ExitStack, *, interface: str | None
+) -> list[_Rank]:
+    """Start this machine's processes; leaving the stack ends them."""
+    attempt = begin.attempt
     resume = [RESUME_OPTION] if attempt else []
     # Without what this package set for the launcher alone: each rank takes its share of the cores.
     inherited = {k: v for k, v in os.environ.items() if k not in environment_defaults}
+    if interface is not None:
+        # Gloo looks up the machine's own name, which many systems resolve to themselves alone.
+        inherited.setdefault("GLOO_SOCKET_IFNAME", interface)
     ranks: list[_Rank] = []
     stack.callback(_kill, ranks)
-    for number in range(job.num_processes):
+    for local in range(job.num_processes):
+        number = job.host_index * job.num_processes + local
         log_path, progress = job.log_dir / f"rank-{number}.log", folder / str(number)
         log = stack.enter_context(log_path.open("ab" if attempt else "wb"))
         if attempt:
             log.write(f"--- restart {attempt} ---\n".encode())
             log.flush()
-        variables = rank_environment(number, endpoints) | {PROGRESS_VARIABLE: str(progress)}
+        variables = rank_environment(number, begin.endpoints, num_local=job.num_processes)
         process = subprocess.Popen(
             [sys.executable, *job.command, *resume],
             stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE if number == 0 else log,
+            stdout=subprocess.PIPE if local == 0 else log,
             stderr=subprocess.STDOUT,
-            env=inherited
-            | rank_environment(number, endpoints)
-            | {PROGRESS_VARIABLE: str(progress)},
+            env=inherited | variables | {PROGRESS_VARIABLE: str(progress)},
             start_new_session=True,  # the terminal's signals are for this process, which passes on
             preexec_fn=_die_with_parent,
         )
         rank = _Rank(number, process, log_path, progress)
         ranks.append(rank)
-        if number == 0:
+        if local == 0:
             rank.writer = threading.Thread(target=_pass_on, args=(process.stdout, log), daemon=True)
             rank.writer.start()
             stack.callback(rank.writer.join, _DRAIN_SECONDS)
@@ -265,24 +324,29 @@ def _start(job: Job, attempt: int, folder: Path, stack: ExitStack) -> list[_Rank
     return ranks
 
 
-def rank_environment(number: int, endpoints: Sequence[str]) -> dict[str, str]:
-    """What fleet reads of the process of this number; an endpoint ``host:port`` for each."""
-    count = len(endpoints)
+def rank_environment(number: int, endpoints: Sequence[str], *, num_local: int) -> dict[str, str]:
+    """What fleet reads.
+
+    Args:
+        number: of the process in the job.
+        endpoints: ``host:port`` of every process.
+        num_local: processes on each machine.
+    """
     variables = {
         "PADDLE_MASTER": endpoints[0],
-        "PADDLE_GLOBAL_SIZE": count,
-        "PADDLE_LOCAL_SIZE": count,
+        "PADDLE_GLOBAL_SIZE": len(endpoints),
+        "PADDLE_LOCAL_SIZE": num_local,
         "PADDLE_GLOBAL_RANK": number,
-        "PADDLE_LOCAL_RANK": number,
-        "PADDLE_RANK_IN_NODE": number,
-        "PADDLE_NNODES": 1,
+        "PADDLE_LOCAL_RANK": number % num_local,
+        "PADDLE_RANK_IN_NODE": number % num_local,
+        "PADDLE_NNODES": len(endpoints) // num_local,
         "PADDLE_TRAINER_ID": number,
-        "PADDLE_TRAINERS_NUM": count,
+        "PADDLE_TRAINERS_NUM": len(endpoints),
         "PADDLE_CURRENT_ENDPOINT": endpoints[number],
         "PADDLE_TRAINER_ENDPOINTS": ",".join(endpoints),
     }
     if any(Path("/dev").glob("nvidia[0-9]*")):
-        variables["FLAGS_selected_gpus"] = number
+        variables["FLAGS_selected_gpus"] = number % num_local
     else:
         variables["PADDLE_DISTRI_BACKEND"] = "gloo"
     return {name: str(value) for name, value in variables.items()}
@@ -293,7 +357,7 @@ def free_ports(count: int) -> list[int]:
     with ExitStack() as stack:
         sockets = [stack.enter_context(socket.socket()) for _ in range(count)]
         for each in sockets:
-            each.bind(("127.0.0.1", 0))
+            each.bind(("", 0))
         return [each.getsockname()[1] for each in sockets]
 
 

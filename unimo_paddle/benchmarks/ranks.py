@@ -213,7 +213,10 @@ def _measure(
 
         endpoints = [f"127.0.0.1:{port}" for port in free_ports(NUM_RANKS)]
         groups = {
-            RANKS: [start(RANKS, 1, rank_environment(rank, endpoints)) for rank in range(2)],
+            RANKS: [
+                start(RANKS, 1, rank_environment(rank, endpoints, num_local=NUM_RANKS))
+                for rank in range(NUM_RANKS)
+            ],
             WHOLE: [start(WHOLE, NUM_RANKS, {})],
             APART: [start(APART, 1, {}) for _ in halves],
         }

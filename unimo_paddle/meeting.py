@@ -1,0 +1,395 @@
+"""The launchers of a job's machines: they begin every attempt together, and hear how it ends.
+
+Why they must: where one machine began anew alone, its ranks would meet the store of ranks that are
+about to end, and what those wrote into it. So the first machine's launcher listens, the others call
+it, and no rank starts before the ranks of all machines have ended. Ports of the ranks are chosen
+anew for every attempt, so that nothing of the attempt before answers there. What is said are lines
+of JSON. Nobody proves who he is: the network must be trusted, as for the ranks' own connections.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import hashlib
+import json
+import logging
+import socket
+import struct
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import asdict, dataclass
+
+from unimo_paddle.errors import USER_ERROR_CODE, UserError
+
+logger = logging.getLogger(__name__)
+
+POLL_SECONDS = 0.1
+_CALL_SECONDS = 2.0  # for one try to reach the first machine
+_SEND_SECONDS = 5.0
+_LONGEST_LINE = 1 << 20  # bytes; whoever sends more is no launcher
+_PIECE = 65536
+_BACKLOG = 1024  # calls of all machines may come in one moment
+# A machine without power says nothing: after so many seconds it is asked, and then given up.
+_KEEPALIVE = {"TCP_KEEPIDLE": 20, "TCP_KEEPINTVL": 10, "TCP_KEEPCNT": 3}
+_SIOCGIFADDR = 0x8915  # Linux: the address of an interface
+
+
+@dataclass(frozen=True)
+class End:
+    """How an attempt ended."""
+
+    code: int  # exit code of the job
+    cause: str = ""  # empty where all processes ended well
+    is_final: bool = True  # starting again would not help, or was not asked for
+
+
+@dataclass(frozen=True)
+class Begin:
+    """What all machines agree on before an attempt."""
+
+    attempt: int
+    endpoints: list[str]  # host:port of every rank
+
+
+class _Line:
+    """A connection that carries lines of JSON both ways."""
+
+    def __init__(self, connection: socket.socket) -> None:
+        self._socket = connection
+        self._buffer = b""
+        self.is_open = True
+        self.host: int | None = None  # whose it is, once it has said so
+        connection.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+        for name, value in _KEEPALIVE.items():
+            if hasattr(socket, name):
+                connection.setsockopt(socket.IPPROTO_TCP, getattr(socket, name), value)
+
+    @property
+    def own_address(self) -> str:
+        """Of this machine, as the other end sees it."""
+        return self._socket.getsockname()[0]
+
+    def send(self, kind: str, **content: object) -> None:
+        """Say something; a line that is dead is noticed by whoever listens to it."""
+        try:
+            self._socket.settimeout(_SEND_SECONDS)
+            self._socket.sendall(json.dumps({"kind": kind, **content}).encode() + b"\n")
+        except OSError:
+            self.close()
+
+    def messages(self) -> Iterator[dict]:
+        """All that has come and was not told yet."""
+        while self.is_open and len(self._buffer) <= _LONGEST_LINE:
+            try:
+                self._socket.settimeout(0.0)
+                piece = self._socket.recv(_PIECE)
+            except BlockingIOError:
+                break
+            except OSError:
+                piece = b""
+            if not piece:
+                self.close()
+            self._buffer += piece
+        *lines, self._buffer = self._buffer.split(b"\n")
+        if len(self._buffer) > _LONGEST_LINE:
+            self.close()
+        for line in lines:
+            try:
+                message = json.loads(line)
+            except ValueError:
+                message = None
+            if not isinstance(message, dict):
+                self.close()
+                return
+            yield message
+
+    def close(self) -> None:
+        """Hang up."""
+        self.is_open = False
+        self._socket.close()
+
+
+class Meeting:
+    """This machine's part in it. With one machine there is nobody to talk to.
+
+    Args:
+        hosts: names or addresses of all machines; the first one's is what the others call.
+        index: of this machine among them.
+        port: that the first machine's launcher listens on.
+        join_seconds: that all machines have to come, at first and after every failure.
+        job: what must be the same on all machines.
+    """
+
+    def __init__(
+        self, hosts: Sequence[str], index: int, port: int, *, join_seconds: float, job: object
+    ) -> None:
+        self._hosts, self._index, self._port = hosts, index, port
+        self._join_seconds = join_seconds
+        self._job = hashlib.sha256(json.dumps([list(hosts), job]).encode()).hexdigest()
+        self._attempt = -1
+        self._lines: list[_Line] = []
+        self._here: dict[int, dict] = {}  # first machine: who waits for the next attempt
+        self._done: set[int] = set()  # first machine: whose ranks have ended well
+        self.interface: str | None = None  # by which this machine talks with the others
+        self._listener = self._listen() if len(hosts) > 1 and index == 0 else None
+
+    def _listen(self) -> socket.socket:
+        try:
+            # On all interfaces: many systems resolve their own name to one that is theirs alone.
+            listener = socket.create_server(("", self._port), backlog=_BACKLOG)
+        except OSError as error:
+            if error.errno != errno.EADDRINUSE:
+                raise
+            raise UserError(
+                f"--port {self._port} is in use on this machine, perhaps by another job or a "
+                "second --host_index 0; choose another one, the same on all machines"
+            ) from None
+        listener.setblocking(False)
+        return listener
+
+    def __enter__(self) -> Meeting:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for line in self._lines:
+            line.close()
+        if self._listener is not None:
+            self._listener.close()
+
+    # ---- what the launcher calls
+
+    def begin(
+        self, attempt: int, ports: Sequence[int], stop_signal: Callable[[], int | None]
+    ) -> Begin | End:
+        """Wait until all machines are ready for an attempt, whose ranks have all ended before.
+
+        Args:
+            attempt: the number that this machine counts; the highest is what all take.
+            ports: for this machine's ranks.
+            stop_signal: that asked this launcher to end the job; None or 0: none did.
+
+        Returns:
+            What to start; or the end of the job, which another machine has told or a signal asks.
+
+        Raises:
+            UserError: not all machines came in time, or they do not run the same line.
+        """
+        if len(self._hosts) == 1:
+            self._attempt, self._done = attempt, set()
+            return Begin(attempt, [f"127.0.0.1:{port}" for port in ports])
+        own = {"attempt": attempt, "ports": list(ports), "job": self._job, "index": self._index}
+        meet = self._gather if self._index == 0 else self._call
+        begun = meet(own, stop_signal)
+        if isinstance(begun, Begin):
+            self._attempt, self._done = begun.attempt, set()
+            for line in self._lines:
+                if line.host is not None or self._index:
+                    self.interface = interface_of(line.own_address)
+        return begun
+
+    def tell(self, end: End) -> None:
+        """Tell the other machines how the attempt ended here."""
+        if self._index == 0 and end.code == 0:
+            self._done.add(0)
+        else:
+            self._say(end, self._hosts[self._index])
+
+    def poll(self) -> End | None:
+        """What ends the attempt on all machines: a failure elsewhere, or that all are done."""
+        end = self._hear()
+        if end is None and self._index == 0 and len(self._done) == len(self._hosts):
+            end = End(0)
+            self._say(end, self._hosts[0])
+        return end
+
+    # ---- both sides
+
+    def _say(self, end: End, host: str, besides: _Line | None = None) -> None:
+        for line in self._lines:
+            if line is not besides:
+                line.send("end", attempt=self._attempt, host=host, **asdict(end))
+
+    def _hear(self, waiting: Callable[[_Line, dict], None] | None = None) -> End | None:
+        """Take in what was said; return an end that concerns this machine.
+
+        Args:
+            waiting: takes messages of other kinds, between attempts.
+        """
+        self._accept()
+        found: list[End] = []
+        for line in list(self._lines):
+            for message in line.messages():
+                kind = message.get("kind")
+                if self._index == 0 and line.host is None and kind != "here":
+                    line.close()  # a stranger
+                elif kind == "end":
+                    found += self._end_of(line, message)
+                elif kind == "here" and self._index == 0:
+                    if self._take_in(line, message) and waiting is None:
+                        # Its failure was told before, unless its launcher was itself replaced.
+                        host = self._hosts[message["index"]]
+                        found.append(End(1, f"the launcher on {host} began anew", is_final=False))
+                elif waiting is not None:
+                    waiting(line, message)
+            if not line.is_open:
+                found += self._lose(line, is_running=waiting is None)
+        return found[0] if found else None
+
+    def _end_of(self, line: _Line, message: dict) -> list[End]:
+        end = End(int(message["code"]), str(message["cause"]), bool(message["is_final"]))
+        if message["attempt"] != self._attempt and not (end.is_final and end.code):
+            return []  # of an attempt that is over
+        if self._index == 0 and end.code == 0:
+            self._done.add(line.host)
+            return []
+        if self._index == 0:
+            self._say(end, message["host"], besides=line)
+        cause = f"on {message['host']}: {end.cause}" if end.cause else ""
+        return [End(end.code, cause, end.is_final)]
+
+    def _lose(self, line: _Line, *, is_running: bool) -> list[End]:
+        self._lines.remove(line)
+        if self._index and is_running:
+            return [End(1, f"the launcher on {self._hosts[0]} is gone", is_final=False)]
+        if line.host is None or any(other.host == line.host for other in self._lines):
+            return []  # a stranger, or replaced
+        self._here.pop(line.host, None)
+        if not is_running:
+            return []
+        end = End(1, f"the launcher on {self._hosts[line.host]} is gone", is_final=False)
+        self._say(end, self._hosts[0])
+        return [end]
+
+    # ---- the first machine
+
+    def _accept(self) -> None:
+        while self._listener is not None:
+            try:
+                connection, _ = self._listener.accept()
+            except OSError:
+                return
+            self._lines.append(_Line(connection))
+
+    def _take_in(self, line: _Line, message: dict) -> bool:
+        """Note that a machine is ready; return whether it is one of this job."""
+        index = message.get("index")
+        cause = ""
+        if message.get("job") != self._job:
+            cause = (
+                "--hosts, --num_processes or the script's arguments differ from those of "
+                f"{self._hosts[0]}; run the same line on all machines"
+            )
+        elif index in self._here and line.host is None:
+            cause = f"--host_index {index} has joined already; give each machine its own"
+        if cause:
+            logger.warning("a launcher was refused: %s", cause)
+            line.send("refused", cause=cause)
+            line.close()
+            return False
+        line.host = index
+        self._here[index] = message
+        return True
+
+    def _gather(self, own: dict, stop_signal: Callable[[], int | None]) -> Begin | End:
+        """Wait for all others and tell them to begin."""
+        limit = time.monotonic() + self._join_seconds
+        told = 0
+        while True:
+            end = self._hear(waiting=lambda *_: None)
+            if end is not None and end.is_final:
+                return end
+            missing = [i for i in range(1, len(self._hosts)) if i not in self._here]
+            if not missing:
+                break
+            names = ", ".join(f"{self._hosts[i]} (--host_index {i})" for i in missing)
+            if stop_signal():
+                return self._part(128 + stop_signal(), f"told to stop before {names} had joined")
+            if time.monotonic() > limit:
+                cause = (
+                    f"--join_seconds: after {self._join_seconds:g} seconds these machines have not "
+                    f"joined: {names}; run the same line there with that index"
+                )
+                self._part(USER_ERROR_CODE, cause)
+                raise UserError(cause)
+            if told != len(missing):
+                told = len(missing)
+                logger.info("waiting for %s", names)
+            time.sleep(POLL_SECONDS)
+        here = {0: own, **self._here}
+        self._here = {}
+        attempt = max(message["attempt"] for message in here.values())
+        endpoints = [
+            f"{host}:{port}" for i, host in enumerate(self._hosts) for port in here[i]["ports"]
+        ]
+        for line in self._lines:
+            if line.host is not None:
+                line.send("begin", attempt=attempt, endpoints=endpoints)
+        return Begin(attempt, endpoints)
+
+    def _part(self, code: int, cause: str) -> End:
+        end = End(code, cause)
+        self._say(end, self._hosts[self._index])
+        return end
+
+    # ---- the others
+
+    def _call(self, own: dict, stop_signal: Callable[[], int | None]) -> Begin | End:
+        """Call the first machine until it answers, and wait for its word."""
+        limit = time.monotonic() + self._join_seconds
+        found: list[dict] = []
+        asked: _Line | None = None
+        while True:
+            if not self._lines and (line := self._reach()):
+                self._lines = [line]
+            if self._lines and self._lines[0] is not asked:
+                asked = self._lines[0]
+                asked.send("here", **own)
+            end = self._hear(waiting=lambda _, message: found.append(message))
+            if end is not None and end.is_final:
+                return end
+            for message in found:
+                if message.get("kind") == "refused":
+                    raise UserError(str(message["cause"]))
+                if message.get("kind") == "begin":
+                    return Begin(int(message["attempt"]), list(message["endpoints"]))
+            if stop_signal():
+                return self._part(128 + stop_signal(), "told to stop before all had joined")
+            if time.monotonic() > limit:
+                where = f"{self._hosts[0]}:{self._port}"
+                raise UserError(
+                    f"--hosts: {where} answers, but not all machines joined within "
+                    f"{self._join_seconds:g} seconds (--join_seconds); see what is said there"
+                    if self._lines
+                    else f"--hosts: nothing answers at {where} for {self._join_seconds:g} seconds "
+                    "(--join_seconds); run the same line there with --host_index 0, or open the "
+                    "port"
+                )
+            time.sleep(POLL_SECONDS)
+
+    def _reach(self) -> _Line | None:
+        address = (self._hosts[0], self._port)
+        with contextlib.suppress(OSError):
+            return _Line(socket.create_connection(address, _CALL_SECONDS))
+        return None
+
+
+def interface_of(address: str) -> str | None:
+    """The network interface of this machine that has an IPv4 address; None where none has.
+
+    Linux only: elsewhere it is not asked for.
+    """
+    try:
+        import fcntl
+
+        interfaces = socket.if_nameindex()
+    except (ImportError, OSError):
+        return None
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as asking:
+        for _, name in interfaces:
+            request = struct.pack("256s", name.encode()[:15])
+            with contextlib.suppress(OSError):
+                answer = fcntl.ioctl(asking.fileno(), _SIOCGIFADDR, request)
+                if socket.inet_ntoa(answer[20:24]) == address:
+                    return name
+    return None
