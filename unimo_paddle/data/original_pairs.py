@@ -15,7 +15,7 @@ from typing import Any, TypeVar
 from unimo_paddle.data.fields import Sample
 from unimo_paddle.data.images import Regions
 from unimo_paddle.data.original_regions import parse_original_regions, whole_numbers
-from unimo_paddle.data.records import Fault, Source, gather, read_lines
+from unimo_paddle.data.records import Fault, Folder, Source, gather, read_lines
 from unimo_paddle.data.text import CLS_ID, SEP_ID
 from unimo_paddle.errors import BadSample, UserError
 
@@ -171,19 +171,24 @@ def data_files(path: Path, root: Path | None) -> list[Path]:
     """The file itself, or those that it lists: one a line, where the first line has no ``;``.
 
     Args:
-        root: folder that listed paths are relative to; None is the list's own.
+        root: folder that listed paths are relative to, and inside; None is the list's own.
     """
     _, first = next(read_lines(path), ("", SEPARATOR))
     if isinstance(first, Fault) or SEPARATOR in first:
         return [path]
-    names = [line.strip() for _, line in read_lines(path) if isinstance(line, str)]
-    files = [(root or path.parent) / name for name in names if name]
-    missing = [file for file in files if not file.is_file()]
-    if missing:
-        raise UserError(
-            f"{path} lists {missing[0]}, which does not exist; mend it, or set "
-            "task.data.file_list_root to the folder that its paths are relative to"
-        )
+    folder = Folder(root or path.parent)
+    files = []
+    for where, line in read_lines(path):
+        try:
+            if isinstance(line, Fault):
+                raise line
+            if line.strip():
+                files.append(folder.find(line.strip()))
+        except Fault as fault:
+            raise UserError(
+                f"{where}: {fault}; mend the list, or set task.data.file_list_root to the folder "
+                "that its paths are relative to"
+            ) from None
     return files
 
 

@@ -22,7 +22,7 @@ from unimo_paddle.data.original_regions import (
     whole_number,
     whole_numbers,
 )
-from unimo_paddle.data.records import Fault, Source, gather, read_lines
+from unimo_paddle.data.records import Fault, Folder, Source, gather, read_lines
 from unimo_paddle.data.text import CLS_ID, SEP_ID
 from unimo_paddle.errors import BadSample, UserError
 
@@ -138,9 +138,15 @@ class _Place:
 def _files_of(path: Path) -> list[Path]:
     if path.is_file():
         return [path]
-    files = sorted(
-        file for file in path.rglob("*") if file.is_file() and not file.name.startswith(".")
-    )
+    folder = Folder(path)
+    try:
+        files = sorted(
+            folder.find(str(file.relative_to(path)))
+            for file in path.rglob("*")
+            if file.is_file() and not file.name.startswith(".")
+        )
+    except Fault as fault:
+        raise UserError(f"task.data.features: {path}: {fault}; copy the file") from None
     if not files:
         raise UserError(f"task.data.features: {path} is no file and no folder with files")
     return files

@@ -21,6 +21,7 @@ logger = logging.getLogger(__name__)
 Record = TypeVar("Record")
 
 MAX_TEXT_BYTES = 10**6  # of one caption or paragraph
+MAX_PATH_CHARACTERS = 4096  # the most that Linux takes; messages show a path whole
 # Below this many rejected records a source is never refused, however small it is.
 TOLERATED_RECORDS = 10
 
@@ -155,6 +156,8 @@ class Folder:
 
     def find(self, name: str) -> Path:
         """Resolve a relative path to an existing file inside the folder."""
+        if len(name) > MAX_PATH_CHARACTERS:
+            raise Fault(f"path of {len(name)} characters exceeds {MAX_PATH_CHARACTERS}")
         if "\0" in name or os.path.isabs(name) or ".." in Path(name).parts:
             raise Fault(f"path {name!r} must be relative and stay inside the folder")
         parent, base = os.path.split(os.path.join(self._root, name))
