@@ -81,9 +81,9 @@ def test_batch_size_below_one_is_told(bundle: Path) -> None:
     ("change", "message"),
     [
         (lambda folder: (folder / "bundle.json").write_text("{"), "is damaged: not JSON; run"),
-        (lambda folder: set_version(folder, 99), "is of format 99, but this program reads 1; run"),
+        (lambda folder: set_version(folder, 99), "is of format 99, but this program reads 2; run"),
         (lambda folder: (folder / "embed_texts.pdiparams").unlink(), "lacks embed_texts.pdiparams"),
-        (lambda folder: (folder / "settings.yaml").unlink(), "settings.yaml: No such file"),
+        (lambda folder: (folder / "settings.yaml").unlink(), "lacks settings.yaml"),
     ],
     ids=["damaged", "another version", "no weights", "no settings"],
 )

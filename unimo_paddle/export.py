@@ -19,6 +19,7 @@ from unimo_paddle.tasks.bundle import (
     MANIFEST_NAME,
     SETTINGS_NAME,
     BundleSettings,
+    identify_files,
 )
 
 
@@ -51,6 +52,7 @@ def export_bundle(task: Task, runner: Runner, settings: BundleSettings, folder: 
         }
     task.save_assets(unfinished / ASSETS_DIR)
     save(settings, unfinished / SETTINGS_NAME)
+    manifest["files"] = identify_files(unfinished)
     (unfinished / MANIFEST_NAME).write_text(json.dumps(manifest, indent=1) + "\n", "utf-8")
     if folder.exists():
         shutil.rmtree(folder)

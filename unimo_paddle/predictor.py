@@ -12,6 +12,7 @@ import numpy as np
 from paddle import inference
 
 import unimo_paddle.tasks  # noqa: F401  registers the tasks
+from unimo_paddle.convert.parameter_files import check_parameters
 from unimo_paddle.data.fields import Field, Sample, collate
 from unimo_paddle.data.records import Fault
 from unimo_paddle.errors import BadSample, UserError
@@ -23,11 +24,13 @@ from unimo_paddle.tasks.bundle import (
     MANIFEST_NAME,
     SETTINGS_NAME,
     BundleSettings,
+    check_files,
 )
 from unimo_paddle.tasks.finetuning import PREDICT
 from unimo_paddle.tasks.writing import GENERATE, SEED
 
 GRAPH_SUFFIXES = (".json", ".pdiparams")  # of the files that Paddle writes for a graph
+FIELD_TYPES = ("int64", "int32", "float32", "bool", "uint8")
 
 Image = str | Path | np.ndarray
 
@@ -177,42 +180,74 @@ def _read_manifest(folder: Path) -> dict[str, Any]:
         raise UserError(f"{folder} is no bundle: it has no {MANIFEST_NAME}; run tools/export.py")
     try:
         manifest = json.loads(path.read_text("utf-8"))
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise UserError(f"{path} is damaged: not JSON; run tools/export.py again") from error
-    if manifest["version"] != FORMAT_VERSION:
+    version = manifest.get("version") if isinstance(manifest, dict) else None
+    if version != FORMAT_VERSION:
         raise UserError(
-            f"{path} is of format {manifest['version']}, but this program reads "
+            f"{path} is of format {str(version)[:20]}, but this program reads "
             f"{FORMAT_VERSION}; run tools/export.py again"
         )
-    for name in manifest["services"]:
-        for suffix in GRAPH_SUFFIXES:
-            if not (folder / f"{name}{suffix}").is_file():
-                raise UserError(
-                    f"bundle {folder} lacks {name}{suffix}; copy it whole, or run tools/export.py "
-                    "again"
-                )
+    try:
+        services = {name: _fields(entry) for name, entry in manifest["services"].items()}
+        listed = dict(manifest["files"])
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        problem = f"{type(error).__name__}: {error}"[:100]
+        raise UserError(f"{path} is damaged ({problem}); run tools/export.py again") from error
+    graphs = {f"{name}{suffix}" for name in services for suffix in GRAPH_SUFFIXES}
+    outside = [name for name in [*services, *listed] if not _is_inside(name)]
+    unlisted = sorted({*graphs, SETTINGS_NAME} - set(listed))
+    if outside or unlisted:
+        wrong = f"names {outside[0][:80]!r}" if outside else f"does not list {unlisted[0][:80]!r}"
+        raise UserError(f"{path} is damaged: it {wrong}; run tools/export.py again")
+    check_files(folder, listed)
+    for name in services:
+        check_parameters(folder / f"{name}.pdiparams")
     return manifest
+
+
+def _fields(entry: Mapping[str, Any]) -> list[Field]:
+    """What a graph is fed, as its entry in the manifest says; its outputs are words."""
+    if not all(isinstance(name, str) for name in entry["outputs"]):
+        raise ValueError(f"outputs {entry['outputs']!r}")
+    fields = [
+        Field(item["name"], tuple(item["shape"]), item["dtype"], item["pad"])
+        for item in entry["inputs"]
+    ]
+    for field in fields:
+        is_sized = all(size is None or isinstance(size, int) for size in field.shape)
+        if not is_sized or field.dtype not in FIELD_TYPES or not isinstance(field.pad, int | float):
+            raise ValueError(f"field {field}")
+    return fields
+
+
+def _is_inside(name: str) -> bool:
+    return name.isprintable() and not os.path.isabs(name) and ".." not in Path(name).parts
 
 
 def load_graph(path: Path) -> Any:
     """An exported graph in Paddle's inference engine, on the threads of ``OMP_NUM_THREADS``."""
-    config = inference.Config(*(f"{path}{suffix}" for suffix in GRAPH_SUFFIXES))
+    names = [f"{path}{suffix}" for suffix in GRAPH_SUFFIXES]
+    config = inference.Config(*names)
     config.disable_glog_info()
     # On by default; one of its passes drops operations silently in Paddle 3.3.
     config.disable_mkldnn()
     # One by default, and then for the whole process.
     config.set_cpu_math_library_num_threads(int(os.environ.get("OMP_NUM_THREADS", "1")))
-    return inference.create_predictor(config)
+    try:
+        return inference.create_predictor(config)
+    except (RuntimeError, ValueError) as error:  # UnicodeDecodeError is a ValueError
+        problem = " ".join(str(error).split())[-200:]
+        raise UserError(
+            f"Paddle cannot load the graph {names[0]}: {problem}; run tools/export.py again"
+        ) from error
 
 
 class _Graph:
     """One exported graph with the fields it is fed."""
 
     def __init__(self, path: Path, entry: dict[str, Any]) -> None:
-        self._fields = [
-            Field(item["name"], tuple(item["shape"]), item["dtype"], item["pad"])
-            for item in entry["inputs"]
-        ]
+        self._fields = _fields(entry)
         self._predictor = load_graph(path)
         # Paddle gives the outputs names of its own, in the order in which they were saved.
         names = self._predictor.get_output_names()

@@ -24,6 +24,7 @@ from unimo_paddle.errors import UserError
 
 PICKLES = (".pdparams", ".pdiparams", ".bin", ".pt", ".pth", ".pkl", ".ckpt")
 READABLE_TYPES = ("F32", "F16")
+MAX_EXPANSION = 16  # weights hardly compress; what does is made to fill the memory
 _NPY_MAGIC = b"\x93NUMPY\x01\x00"
 _NPY_HEADER = re.compile(
     rb"\{'descr': '([<|][a-z][0-9]{1,2})', 'fortran_order': (True|False), "
@@ -127,6 +128,9 @@ def _open_npz(path: Path) -> Arrays:
                 if name in members:
                     raise ValueError(f"{shown(name)} is there twice")
                 members[name] = _read_member(archive, info)
+            expanded = sum(member.info.file_size for member in members.values())
+            if expanded > MAX_EXPANSION * max(path.stat().st_size, 1 << 16):
+                raise ValueError(f"it expands to {expanded} bytes, which no weights do")
     except failures as error:
         raise _unreadable(path, error) from error
 

@@ -60,6 +60,24 @@ def read_parameter(path: Path) -> np.ndarray:
     return values
 
 
+def check_parameters(path: Path) -> None:
+    """Check a file of parameters one after the other, as Paddle writes those of a graph.
+
+    Each must be whole, and nothing else be there.
+    """
+    with _open(path) as file:
+        size, start = os.fstat(file.fileno()).st_size, 0
+        try:
+            while start < size:
+                file.seek(start)
+                header = _parse_header(file, size - start, is_alone=False)
+                start += header.offset + math.prod(header.shape) * header.dtype.itemsize
+        except OSError as error:
+            raise _error(path, f"cannot be read: {error.strerror}") from error
+        except _Malformed as problem:
+            raise _error(path, f"{problem} (from byte {start} on)") from problem
+
+
 def write_parameter(path: Path, values: np.ndarray) -> None:
     """Write ``values`` to a new file, byte for byte as Paddle 1.8 would."""
     values = np.ascontiguousarray(values)
@@ -95,7 +113,7 @@ def _read_header(file: BinaryIO, path: Path) -> Header:
         raise _error(path, str(problem)) from problem
 
 
-def _parse_header(file: BinaryIO, size: int) -> Header:
+def _parse_header(file: BinaryIO, size: int, *, is_alone: bool = True) -> Header:
     prefix = file.read(_PREFIX.size)
     if len(prefix) < _PREFIX.size:
         raise _Malformed(f"has {size} bytes, too few for a header of {_PREFIX.size}")
@@ -113,7 +131,7 @@ def _parse_header(file: BinaryIO, size: int) -> Header:
         )
     dtype, shape = _parse_description(file.read(description_size))
     needed, found = math.prod(shape) * dtype.itemsize, size - offset
-    if needed != found:
+    if needed > found or (is_alone and needed != found):
         raise _Malformed(
             f"has {found} bytes of values where {dtype.name} of shape {list(shape)} takes {needed}"
         )
