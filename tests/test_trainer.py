@@ -213,6 +213,7 @@ class Repeated:
 
     def __init__(self, loader: Loader) -> None:
         self.skipped = loader.skipped
+        self.position = loader.position
         self._loader = loader
 
     def batches(self, start: int, stop: int) -> Iterator[Batch]:

@@ -1,9 +1,15 @@
-"""Measure a trained run on a split: ``python tools/evaluate.py --run runs/x --split test``."""
+"""Measure a trained run on a split.
+
+python tools/evaluate.py --run runs/x --split test
+python tools/launch.py --num_processes 2 tools/evaluate.py --run runs/x --split test
+"""
 
 from __future__ import annotations
 
+import argparse
 from pathlib import Path
 
+from unimo_paddle import distributed
 from unimo_paddle.config import load_evaluator
 from unimo_paddle.errors import ToolParser, report_user_errors
 from unimo_paddle.evaluation import format_table, write_predictions, write_report
@@ -15,7 +21,8 @@ from unimo_paddle.process import tune_process
 @report_user_errors
 def main() -> None:
     """Print the split's table and write it as JSON into the run's folder."""
-    parser = ToolParser(description=__doc__)
+    raw = argparse.RawDescriptionHelpFormatter
+    parser = ToolParser(description=__doc__, formatter_class=raw)
     parser.add_argument("--run", type=Path, required=True, help="folder that train.py wrote")
     parser.add_argument("--split", required=True, help="test, test_novel, or one of the run file")
     parser.add_argument("--step", type=int, help="a kept checkpoint; the newest by default")
@@ -28,11 +35,16 @@ def main() -> None:
     tune_process()
     evaluator = load_evaluator(arguments.run, step=arguments.step)
     metrics = evaluator.measure(arguments.split)
+    # All processes of a job compute all of it together; one writes.
+    predictions = evaluator.predictions(arguments.split) if arguments.predictions else []
+    pictures = evaluator.pictures(arguments.split) if arguments.pictures else {}
+    if distributed.rank() > 0:
+        return
     if arguments.predictions:
-        write_predictions(arguments.predictions, evaluator.predictions(arguments.split))
+        write_predictions(arguments.predictions, predictions)
         print(f"written: {arguments.predictions}")
     if arguments.pictures:
-        for name, picture in evaluator.pictures(arguments.split).items():
+        for name, picture in pictures.items():
             path = arguments.pictures / f"{arguments.split}-{name}.png"
             write_picture(path, picture)
             print(f"written: {path}")

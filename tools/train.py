@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
+from unimo_paddle import distributed
 from unimo_paddle.config import build_trainer, parse_training
 from unimo_paddle.errors import report_user_errors
 from unimo_paddle.evaluation import format_table, write_report
@@ -26,7 +27,8 @@ def main() -> None:
         print(stopped)
         sys.exit(STOPPED_CODE)
     for split, values in metrics.items():
-        write_report(Path(config.output_dir), split, values)
+        if distributed.rank() == 0:
+            write_report(Path(config.output_dir), split, values)
         print(format_table(split, values))
     print(f"run: {config.output_dir}")
 

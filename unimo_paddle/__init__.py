@@ -58,6 +58,8 @@ def _set_environment_defaults() -> dict[str, str]:
         "OPENBLAS_NUM_THREADS": "1",
         # One order of operators: the same speed, half the memory, collectives never out of step.
         "FLAGS_new_executor_serial_run": "1",
+        # The order in which they were built, so that what is computed again is so when it is due.
+        "FLAGS_enable_pir_in_executor_trace_run": "1",
         # Paddle's own notes (which executor it uses, and the like) help nobody; errors stay.
         "GLOG_minloglevel": "2",
     }

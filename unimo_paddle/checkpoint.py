@@ -1,8 +1,9 @@
 """Checkpoints: arrays and state that are either whole on disk or not there.
 
 A save writes ``step-N.tmp``, the manifest with the SHA-256 of each file last, syncs them, renames
-the folder to ``step-N`` and names it in ``latest``. A process killed at any moment leaves the
-earlier checkpoints as they were. Loading reads arrays and JSON only: nothing is executed.
+the folder to ``step-N`` and names it in ``latest``. Arrays of more than 2 GiB take several files.
+A process killed at any moment leaves the earlier checkpoints as they were. Loading reads arrays and
+JSON only: nothing is executed.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ import json
 import os
 import re
 import shutil
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -24,7 +25,7 @@ from safetensors.numpy import save_file as save_arrays
 
 from unimo_paddle.errors import UserError
 
-ARRAYS_NAME = "arrays.safetensors"
+SHARD_BYTES = 2**31  # of arrays in a file, or one larger array
 STATE_NAME = "state.json"
 MANIFEST_NAME = "manifest.json"
 LATEST_NAME = "latest"
@@ -63,12 +64,14 @@ def save_checkpoint(
     try:
         remove_unfinished(folder)
         unfinished.mkdir(parents=True)
-        contiguous = {name: _contiguous(value) for name, value in arrays.items()}
-        save_arrays(contiguous, unfinished / ARRAYS_NAME)
+        files = {}
+        for name, shard in _shards(arrays).items():
+            save_arrays(shard, unfinished / name)
+            files[name] = _identify(unfinished / name)
         (unfinished / STATE_NAME).write_bytes(_to_json({"step": step, "state": dict(state)}))
-        files = {name: _identify(unfinished / name) for name in (ARRAYS_NAME, STATE_NAME)}
+        files[STATE_NAME] = _identify(unfinished / STATE_NAME)
         (unfinished / MANIFEST_NAME).write_bytes(_manifest(files))
-        _publish(unfinished, final)
+        _publish(unfinished, [*files, MANIFEST_NAME], final)
         for old in checkpoints(folder)[:-keep]:
             if old != final:
                 _remove_folder(old)
@@ -88,9 +91,12 @@ def load_checkpoint(path: Path) -> Checkpoint:
     if not path.is_dir():
         raise UserError(f"no checkpoint {path}{_offer_other(path)}")
     try:
-        _verify(path)
+        names = _verify(path)
         content = _parse(path / STATE_NAME, lambda file: json.loads(file.read_bytes()))
-        arrays = _parse(path / ARRAYS_NAME, load_arrays)
+        arrays = {}
+        for name in names:
+            if name != STATE_NAME:
+                arrays |= _parse(path / name, load_arrays)
     except _Damage as damage:
         raise UserError(
             f"checkpoint file {damage.path} {damage.reason}{_offer_other(path)}"
@@ -172,10 +178,33 @@ class _Damage(Exception):
         self.reason = reason
 
 
-def _verify(path: Path) -> None:
-    """Compare every file with the manifest; any deviation is a ``_Damage``."""
+def _shards(arrays: Mapping[str, np.ndarray]) -> dict[str, dict[str, np.ndarray]]:
+    """The arrays by the name of the file that takes them; at least one file."""
+    shards: list[dict[str, np.ndarray]] = [{}]
+    size = 0
+    for name, value in sorted(arrays.items()):
+        size += value.nbytes
+        if size > SHARD_BYTES and shards[-1]:
+            shards.append({})
+            size = value.nbytes
+        shards[-1][name] = _contiguous(value)
+    return dict(zip(_shard_names(len(shards)), shards, strict=True))
+
+
+def _shard_names(count: int) -> list[str]:
+    if count == 1:
+        return ["arrays.safetensors"]
+    return [f"arrays-{number:05}-of-{count:05}.safetensors" for number in range(1, count + 1)]
+
+
+def _verify(path: Path) -> list[str]:
+    """Compare every file with the manifest; any deviation is a ``_Damage``.
+
+    Returns:
+        The names of the files that hold arrays.
+    """
     manifest = _parse(path / MANIFEST_NAME, _parse_manifest)
-    for name in (ARRAYS_NAME, STATE_NAME):
+    for name in manifest:
         try:
             found = _identify(path / name)
         except OSError as error:
@@ -185,6 +214,7 @@ def _verify(path: Path) -> None:
             raise _Damage(path / name, f"has {found['size']} bytes instead of {size}")
         if found != manifest[name]:
             raise _Damage(path / name, "is damaged: its SHA-256 is not the one in the manifest")
+    return [name for name in manifest if name != STATE_NAME]
 
 
 def _manifest(files: Mapping[str, Any]) -> bytes:
@@ -200,7 +230,8 @@ def _parse_manifest(path: Path) -> dict[str, dict[str, Any]]:
         raise ValueError(f"format {manifest['format']!r}, this program knows {FORMAT_VERSION}")
     if _manifest(manifest["files"]) != data:
         raise ValueError("not as it was written")
-    return {name: dict(manifest["files"][name]) for name in (ARRAYS_NAME, STATE_NAME)}
+    names = [*_shard_names(len(manifest["files"]) - 1), STATE_NAME]
+    return {name: dict(manifest["files"][name]) for name in names}
 
 
 def _parse(path: Path, parse: Callable[[Path], Any]) -> Any:
@@ -245,9 +276,9 @@ def _to_json(value: Any) -> bytes:
     return (json.dumps(value, indent=1, sort_keys=True) + "\n").encode()
 
 
-def _publish(unfinished: Path, final: Path) -> None:
+def _publish(unfinished: Path, names: Sequence[str], final: Path) -> None:
     """Sync the files of a folder, the manifest last, and give the folder its final name."""
-    for name in (ARRAYS_NAME, STATE_NAME, MANIFEST_NAME):
+    for name in names:
         _sync(unfinished / name)
     _sync(unfinished)
     if final.exists():

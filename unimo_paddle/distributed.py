@@ -11,11 +11,14 @@ import functools
 import io
 import math
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 
+import numpy as np
 import paddle
 from paddle import Tensor, _C_ops
 from paddle.distributed import ReduceOp, fleet
+from safetensors.numpy import load as from_bytes
+from safetensors.numpy import save as to_bytes
 
 RING = 0
 STOP_VOTE = "stop_vote"  # a feed of 1 where a rank was told to stop, and its mean over all ranks
@@ -35,8 +38,24 @@ def _join() -> None:
     warnings.filterwarnings("ignore", message="Tensor do not have 'place' interface")
 
 
-def _has_joined() -> bool:
-    return _join.cache_info().currsize > 0
+_is_alone = [False]  # innermost last
+
+
+def _is_member() -> bool:
+    return _join.cache_info().currsize > 0 and not _is_alone[-1]
+
+
+@contextlib.contextmanager
+def alone() -> Iterator[None]:
+    """Build programs as a job of one process would: without collectives.
+
+    What ranks run unequally often must have none.
+    """
+    _is_alone.append(True)
+    try:
+        yield
+    finally:
+        _is_alone.pop()
 
 
 def start() -> None:
@@ -48,12 +67,12 @@ def start() -> None:
 
 def rank() -> int:
     """This process's number in the job; 0 of one that has joined none."""
-    return fleet.worker_index() if _has_joined() else 0
+    return fleet.worker_index() if _is_member() else 0
 
 
 def num_ranks() -> int:
     """The processes of the job; 1 without one."""
-    return fleet.worker_num() if _has_joined() else 1
+    return fleet.worker_num() if _is_member() else 1
 
 
 def declare_votes() -> dict[str, Tensor]:
@@ -124,3 +143,35 @@ def gather_ids(ids: Tensor) -> Tensor:
     """Return the int64 ids [n] of all ranks [ranks * n]; they carry no gradient."""
     count = num_ranks()
     return ids if count == 1 else _C_ops.all_gather(ids, RING, count)
+
+
+def gather_arrays(arrays: Mapping[str, np.ndarray]) -> list[dict[str, np.ndarray]]:
+    """The arrays of every rank, by rank; every rank calls it, with any names and shapes."""
+    if num_ranks() == 1:
+        return [dict(arrays)]
+    data = to_bytes({name: np.asarray(value, order="C") for name, value in arrays.items()})
+    gather = _gatherer()
+    sizes = gather(np.array([len(data)]))
+    words = np.zeros(-(-int(sizes.max()) // _WORD), np.int64)
+    words.view(np.uint8)[: len(data)] = np.frombuffer(data, np.uint8)
+    parts = gather(words).reshape(num_ranks(), -1).view(np.uint8)
+    return [from_bytes(part[:size].tobytes()) for part, size in zip(parts, sizes, strict=True)]
+
+
+_WORD = 8  # bytes of the integers that carry them: gloo gathers no single bytes
+
+
+@functools.cache
+def _gatherer() -> Callable[[np.ndarray], np.ndarray]:
+    """A function that gathers int64 [n], equally long on all ranks, to [ranks * n]."""
+    program = paddle.static.Program()
+    with paddle.static.program_guard(program):
+        words = paddle.static.data("words", [-1], "int64")
+        gathered = gather_ids(words)
+    executor = paddle.static.Executor()
+
+    def gather(value: np.ndarray) -> np.ndarray:
+        (result,) = executor.run(program, feed={"words": value}, fetch_list=[gathered])
+        return result
+
+    return gather

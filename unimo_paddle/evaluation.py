@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,8 +12,10 @@ from typing import Any
 import numpy as np
 from tqdm import tqdm
 
+from unimo_paddle import distributed
 from unimo_paddle.checkpoint import describe_mismatch
-from unimo_paddle.data.loader import Stream, sweep
+from unimo_paddle.data.fields import Batch
+from unimo_paddle.data.loader import Stream, share_of_sweep, sweep
 from unimo_paddle.errors import UserError
 from unimo_paddle.process import report_progress
 from unimo_paddle.program import Runner, StaticProgram, build_evaluation, build_service
@@ -81,23 +83,35 @@ class Evaluator:
     def serve(self, name: str, stream: Stream) -> Arrays:
         """The outputs of one service for every usable record of the stream, in order.
 
-        ``index`` [n] tells which records they are.
+        ``index`` [n] tells which records they are. Ranks share the work, and all get all of it.
         """
         outputs: dict[str, list[np.ndarray]] = defaultdict(list)
-        batches = sweep(
-            stream.records, stream.encode, stream.fields, stream.batch_size, seed=self.seed
-        )
+        part = _share(stream, len(stream.records))
         # Shown where it takes long, to people only.
         with tqdm(
-            total=len(stream.records), desc=name, unit="record", delay=3, disable=None, leave=False
+            total=len(part), desc=name, unit="record", delay=3, disable=None, leave=False
         ) as progress:
-            for batch, indices in batches:
+            for batch, indices in self._sweep(stream, part):
                 for key, value in self.runner.run(self._services[name], batch).items():
                     outputs[key].append(value)
                 outputs[INDEX].append(indices)
                 progress.update(len(indices))
                 report_progress()
-        return {key: np.concatenate(values) for key, values in outputs.items()}
+        mine = {key: np.concatenate(values) for key, values in outputs.items()}
+        parts = [found for found in distributed.gather_arrays(mine) if found]
+        if len(parts) == 1:
+            return parts[0]
+        return {key: np.concatenate([found[key] for found in parts]) for key in parts and parts[0]}
+
+    def _sweep(self, stream: Stream, part: range) -> Iterator[tuple[Batch, np.ndarray]]:
+        return sweep(
+            stream.records,
+            stream.encode,
+            stream.fields,
+            stream.batch_size,
+            seed=self.seed,
+            part=part,
+        )
 
     def measure(self, split: str) -> dict[str, float]:
         """The task's metrics and the mean loss of each objective on a split."""
@@ -121,16 +135,24 @@ class Evaluator:
             self._loss = build_evaluation(self.task, stream.fields)
             self._fill(self._loss)
         totals: dict[str, float] = defaultdict(float)
-        count = 0
         limit = self.config.max_loss_batches * self.config.batch_size
-        records = [stream.records[index] for index in range(min(limit, len(stream.records)))]
-        batches = sweep(records, stream.encode, stream.fields, stream.batch_size, seed=self.seed)
-        for batch, indices in batches:
+        part = _share(stream, min(limit, len(stream.records)))
+        for batch, indices in self._sweep(stream, part):
             for key, value in self.runner.run(self._loss, batch).items():
                 totals[key] += float(value) * len(indices)
-            count += len(indices)
+            totals[INDEX] += len(indices)
             report_progress()
-        return {f"loss/{key}": value / count for key, value in totals.items()}
+        mine = {key: np.array(value) for key, value in totals.items()}
+        shares = [share for share in distributed.gather_arrays(mine) if share]
+        sums = {key: sum(float(share[key]) for share in shares) for key in shares[0]}
+        count = sums.pop(INDEX)
+        return {f"loss/{key}": value / count for key, value in sums.items()}
+
+
+def _share(stream: Stream, count: int) -> range:
+    """This rank's part of the first ``count`` records of a stream."""
+    rank, num_ranks = distributed.rank(), distributed.num_ranks()
+    return share_of_sweep(count, stream.batch_size, rank, num_ranks)
 
 
 def write_predictions(path: Path, predictions: Sequence[Mapping[str, Any]]) -> None:

@@ -18,6 +18,7 @@ from paddle import Tensor
 from paddle.optimizer.lr import LRScheduler
 
 from unimo_paddle.errors import UserError
+from unimo_paddle.loss_scale import SCALE_NAME, LossScale
 
 FORMS = ("adamw", "original")
 UNDECAYED_SUFFIXES = ("_bias", "_b", ".b_0")
@@ -233,9 +234,12 @@ class Optimizer:
         self.schedule = Schedule(config, max_steps)
 
     def apply(
-        self, params_grads: Sequence[tuple[Tensor, Tensor]], loss: Tensor | None = None
-    ) -> Tensor:
-        """Append the update of every parameter; return the global norm before clipping.
+        self,
+        params_grads: Sequence[tuple[Tensor, Tensor]],
+        loss: Tensor | None = None,
+        loss_scale: LossScale | None = None,
+    ) -> dict[str, Tensor]:
+        """Append the update of every parameter.
 
         Where the norm or the loss is no number, nothing changes: no parameter, no moment, no
         count of updates.
@@ -244,11 +248,17 @@ class Optimizer:
             params_grads: parameters with their complete gradients, reduced over ranks and
                 accumulated over passes.
             loss: whose gradients they are, reduced over ranks; None where there is no one loss.
+            loss_scale: of the gradients, which is taken out and moved on.
+
+        Returns:
+            What is logged: ``gradient_norm``, the global norm before clipping, and the scale.
         """
         assert params_grads, "no parameter has a gradient"
         params_grads = sorted(params_grads, key=lambda pair: pair[0].name)
         parameters = [parameter for parameter, _ in params_grads]
         gradients = [gradient for _, gradient in params_grads]
+        if loss_scale is not None:
+            gradients = loss_scale.unscale(gradients)
         norm = global_norm(gradients)
         is_broken = ~paddle.isfinite(norm if loss is None else norm + loss)
         if self.config.clip_norm:
@@ -268,7 +278,10 @@ class Optimizer:
         )
         rule._set_auxiliary_var("found_inf", is_broken.reshape([1]))  # what AMP would find
         rule.apply_gradients(list(zip(parameters, gradients, strict=True)))
-        return norm
+        if loss_scale is None:
+            return {"gradient_norm": norm}
+        loss_scale.follow(is_broken)
+        return {"gradient_norm": norm, SCALE_NAME: loss_scale.scale.reshape([])}
 
     def _set_learning_rate_factors(self, parameters: Sequence[Tensor]) -> None:
         """Mark parameters by name: Paddle reads the factor from the parameter itself."""

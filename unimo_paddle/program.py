@@ -18,6 +18,9 @@ from paddle import Tensor
 from unimo_paddle import distributed
 from unimo_paddle.data.fields import Field
 from unimo_paddle.errors import UserError
+from unimo_paddle.loss_scale import LossScale
+from unimo_paddle.ops.products import products_in
+from unimo_paddle.ops.recompute import Parts, recording
 from unimo_paddle.optimizer import Optimizer
 from unimo_paddle.tasks.base import Service, Task, Tensors
 
@@ -46,6 +49,40 @@ class StaticProgram:
         return tuple(self.trained)
 
 
+@dataclass(frozen=True)
+class Execution:
+    """How the programs of training compute; what they learn is the same up to rounding."""
+
+    precision: str = "float32"  # of matrix products
+    recompute: bool = False  # whether layers are computed again for their gradients
+
+    def check_device(self) -> None:
+        """Refuse what this device computes more slowly than float32, or not at all."""
+        if self.precision != "float32" and not paddle.is_compiled_with_cuda():
+            raise UserError(
+                f"train.precision is {self.precision}, which needs a GPU: on CPUs float32 is "
+                "faster; leave it out"
+            )
+
+    @property
+    def scales_loss(self) -> bool:
+        """Whether gradients would fall below the smallest numbers without a scale."""
+        return self.precision == "float16"
+
+    def loss_scale(self) -> LossScale | None:
+        """The scale, in the program under construction; None where none is needed."""
+        return LossScale() if self.scales_loss else None
+
+    @contextlib.contextmanager
+    def computing(self) -> Iterator[Parts]:
+        """Build a forward pass; the parts are for ``recompute`` once its gradients are there."""
+        with recording(self.recompute) as parts, products_in(self.precision):
+            yield parts
+
+
+PLAIN = Execution()
+
+
 @contextlib.contextmanager
 def _building(seed: int) -> Iterator[tuple[paddle.static.Program, paddle.static.Program]]:
     main, startup = paddle.static.Program(), paddle.static.Program()
@@ -66,18 +103,27 @@ def _declare(fields: Sequence[Field], scalars: Sequence[str] = ()) -> dict[str, 
 
 
 def build_training(
-    task: Task, fields: Sequence[Field], optimizer: Optimizer, *, seed: int
+    task: Task,
+    fields: Sequence[Field],
+    optimizer: Optimizer,
+    *,
+    seed: int,
+    execution: Execution = PLAIN,
 ) -> StaticProgram:
     """Build the one program of an update: the loss, its gradients, the new weights."""
     with _building(seed) as (main, startup):
         network = task.build_network()
         network.train()
         feeds, votes = _declare(fields), distributed.declare_votes()
-        fetches = dict(task.loss(network, feeds))
-        pairs = paddle.static.append_backward(fetches["loss"])
+        with execution.computing() as parts:
+            fetches = dict(task.loss(network, feeds))
+        scale = execution.loss_scale()
+        loss = fetches["loss"] if scale is None else scale.of(fetches["loss"])
+        pairs = paddle.static.append_backward(loss, network.parameters())
+        parts.recompute()
         _check_reached(network, pairs)
         pairs, means = distributed.mean_gradients(pairs, _scalars(fetches) | votes)
-        fetches |= {**means, "gradient_norm": optimizer.apply(pairs, means["loss"])}
+        fetches |= {**means, **optimizer.apply(pairs, means["loss"], scale)}
     return StaticProgram(main, startup, feeds | votes, fetches, _shapes(pairs))
 
 
@@ -101,6 +147,7 @@ def build_pass(
     share: float,
     scalars: Sequence[str] = (),
     by: Sequence[str] = (),
+    execution: Execution = PLAIN,
 ) -> StaticProgram:
     """Build a program that adds the gradients of a loss, times ``share``, to the accumulators.
 
@@ -115,9 +162,13 @@ def build_pass(
         feeds = _declare(fields, scalars)
         for name in by:
             feeds[name].stop_gradient = False
-        fetches = dict(compute(network, feeds))
+        with execution.computing() as parts:
+            fetches = dict(compute(network, feeds))
         inputs = [feeds[name] for name in by]
-        found = paddle.static.append_backward(fetches["loss"], [*network.parameters(), *inputs])
+        scale = execution.loss_scale()
+        loss = fetches["loss"] if scale is None else scale.of(fetches["loss"])
+        found = paddle.static.append_backward(loss, [*network.parameters(), *inputs])
+        parts.recompute()
         split = len(found) - len(inputs)
         for name, (_, gradient) in zip(by, found[split:], strict=True):
             fetches[name + GRADIENT_SUFFIX] = gradient
@@ -131,7 +182,11 @@ def build_pass(
 
 
 def build_application(
-    passes: Sequence[StaticProgram], optimizer: Optimizer, *, seed: int
+    passes: Sequence[StaticProgram],
+    optimizer: Optimizer,
+    *,
+    seed: int,
+    execution: Execution = PLAIN,
 ) -> StaticProgram:
     """Build the program that updates the weights by what all passes added, and clears it.
 
@@ -144,10 +199,10 @@ def build_application(
         pairs = [(_zeros(name, shapes[name]), total * 1.0) for name, total in totals.items()]
         votes = distributed.declare_votes()
         reduced, agreed = distributed.mean_gradients(pairs, votes)
-        norm = optimizer.apply(reduced)
+        outputs = optimizer.apply(reduced, loss_scale=execution.loss_scale())
         for total in totals.values():
             paddle.assign(paddle.zeros(total.shape), total)
-    return StaticProgram(main, startup, votes, {"gradient_norm": norm, **agreed}, _shapes(pairs))
+    return StaticProgram(main, startup, votes, {**outputs, **agreed}, _shapes(pairs))
 
 
 def _shapes(pairs: Sequence[tuple[Tensor, Tensor]]) -> dict[str, tuple[int, ...]]:
@@ -178,9 +233,11 @@ def build_forward(
     *,
     seed: int = 0,
     is_training: bool = False,
+    precision: str = "float32",
 ) -> StaticProgram:
     """Build a program without gradients, and without dropout unless it is one of training."""
-    with _building(seed) as (main, startup):
+    alone = contextlib.nullcontext() if is_training else distributed.alone()
+    with alone, products_in(precision), _building(seed) as (main, startup):
         network = task.build_network()
         network.train() if is_training else network.eval()
         feeds = _declare(fields)

@@ -23,15 +23,16 @@ from unimo_paddle.checkpoint import (
     describe_mismatch,
     latest_checkpoint,
     load_checkpoint,
-    save_checkpoint,
 )
+from unimo_paddle.checkpoint_writer import CheckpointWriter
 from unimo_paddle.data.loader import Loader
 from unimo_paddle.errors import UserError
 from unimo_paddle.evaluation import EvaluationConfig, Evaluator, format_table
 from unimo_paddle.logger import RunLogger
+from unimo_paddle.ops.products import PRECISIONS
 from unimo_paddle.optimizer import OptimizerConfig, build_optimizer
 from unimo_paddle.process import report_progress, stop_requests
-from unimo_paddle.program import Runner
+from unimo_paddle.program import Execution, Runner
 from unimo_paddle.tasks.base import Task
 from unimo_paddle.updates import build_update
 
@@ -58,31 +59,47 @@ class TrainerConfig:
     log_interval: int = 20  # updates between progress lines
     checkpoint_interval: int = 200  # updates between checkpoints
     keep_checkpoints: int = 2  # newest checkpoints kept
+    precision: str = "float32"  # of matrix products; on GPUs also bfloat16, or float16
+    recompute: bool = False  # compute layers again for their gradients: less memory, more time
     bad_update_limit: int = 10  # updates in a row without a finite loss and gradient, left out
     evaluation_interval: int = 500  # updates between evaluations and pictures; 0 = at the end
 
     def __post_init__(self) -> None:
-        lows = {"num_workers": 0, "evaluation_interval": 0}
-        for name, value in vars(self).items():
-            low = lows.get(name, 1)
-            if name not in ("start_from", "num_epochs") and value < low:
+        for name, low in _LOWER_BOUNDS.items():
+            value = getattr(self, name)
+            if value < low:
                 raise UserError(f"train.{name} is {value}; give at least {low}")
+        if self.precision not in PRECISIONS:
+            known = ", ".join(PRECISIONS)
+            raise UserError(f"train.precision is {self.precision!r}; choose one of {known}")
         if self.num_epochs is not None and not 0.0 < self.num_epochs < math.inf:
             raise UserError(
                 f"train.num_epochs is {self.num_epochs}; give a number above 0, or null"
             )
 
-    def num_steps(self, num_records: int, samples_per_pass: int) -> int:
+    def num_steps(self, num_records: int, samples_per_update: int) -> int:
         """The updates of a run.
 
         Args:
             num_records: of the first stream.
-            samples_per_pass: how many of them a pass of all processes takes.
+            samples_per_update: how many of them an update of all processes takes.
         """
         if self.num_epochs is None:
             return self.max_steps
-        samples = num_records * self.num_epochs
-        return max(1, int(samples // (samples_per_pass * self.gradient_accumulation)))
+        return max(1, int(num_records * self.num_epochs // samples_per_update))
+
+
+_LOWER_BOUNDS = {
+    "max_steps": 1,
+    "batch_size": 1,
+    "gradient_accumulation": 1,
+    "num_workers": 0,
+    "log_interval": 1,
+    "checkpoint_interval": 1,
+    "keep_checkpoints": 1,
+    "bad_update_limit": 1,
+    "evaluation_interval": 0,
+}
 
 
 class RunStopped(Exception):
@@ -113,6 +130,8 @@ class Trainer:
         settings: Mapping[str, Any] | None = None,
     ) -> None:
         self.task = task
+        execution = Execution(config.precision, config.recompute)
+        execution.check_device()
         self.config = config
         self.output_dir = output_dir
         self.seed = seed
@@ -129,10 +148,9 @@ class Trainer:
         )
         fields = [item for stream in streams for item in stream.fields]
         self.num_samples = sum(stream.batch_size for stream in streams)
-        first = streams[0]
-        self.max_steps = config.num_steps(
-            first.epoch_size, first.batch_size * distributed.num_ranks()
-        )
+        first, num_passes = streams[0], config.gradient_accumulation
+        self.samples_per_update = first.batch_size * distributed.num_ranks() * num_passes
+        self.max_steps = config.num_steps(first.epoch_size, self.samples_per_update)
         self.optimizer = build_optimizer(optimizer, self.max_steps)
         self.update = build_update(
             task,
@@ -140,9 +158,11 @@ class Trainer:
             fields,
             self.optimizer,
             seed=seed,
-            num_passes=config.gradient_accumulation,
+            num_passes=num_passes,
+            execution=execution,
         )
         self.runner = Runner()
+        self.writer = CheckpointWriter()
         self.update.start(self.runner)
         self.evaluator = Evaluator(task, self.runner, evaluation, seed=seed)
         self.splits = evaluation.splits
@@ -166,15 +186,38 @@ class Trainer:
             self.runner.restore(program, checkpoint.arrays)
         self.step = checkpoint.step
         self.optimizer.schedule.step(self.step)
+        self._go_on_with_data(checkpoint.state)
+
+    def _go_on_with_data(self, state: Mapping[str, Any]) -> None:
+        """Take up the data where the checkpoint's run left them, whatever took how many of them."""
+        before = state.get("samples_per_update", self.samples_per_update)
+        if before != self.samples_per_update:
+            change = f"{before} samples an update, {self.samples_per_update} from here on"
+            if self.config.num_epochs is not None:
+                raise UserError(
+                    f"train.num_epochs counts updates of one size, but the checkpoint's run took "
+                    f"{change}; change train.batch_size with the number of processes, or give "
+                    "train.max_steps"
+                )
+            logger.info("%s; the data go on where they were", change)
+        if "position" in state:
+            first_pass = self.step * self.config.gradient_accumulation
+            self.loader.go_on(first_pass, state["position"])
 
     def save(self) -> None:
-        """Publish a checkpoint of this step; rank 0 writes."""
+        """Begin to publish a checkpoint of this step; rank 0 writes, beside the updates."""
         if distributed.rank() == 0:
-            save_checkpoint(
+            next_pass = self.step * self.config.gradient_accumulation
+            self.writer.save(
                 self.output_dir / CHECKPOINT_DIR,
                 self.step,
                 self.runner.state(self.update.programs),
-                {"seed": self.seed, "parameters": list(self.update.parameter_names)},
+                {
+                    "seed": self.seed,
+                    "parameters": list(self.update.parameter_names),
+                    "samples_per_update": self.samples_per_update,
+                    "position": self.loader.position(next_pass),
+                },
                 keep=self.config.keep_checkpoints,
             )
 
@@ -223,6 +266,7 @@ class Trainer:
         with (
             RunLogger(folder, max_steps=self.max_steps, start_step=start) as log,
             stop_requests() as request,
+            self.writer,
         ):
             log.hyper_parameters(self.settings, ["train/loss"])
             while self.step < self.max_steps:
@@ -234,7 +278,9 @@ class Trainer:
                 stops = stops and self.step < self.max_steps
                 if stops or self._is_due(config.checkpoint_interval):
                     self.save()
+                self.writer.check()
                 if stops:
+                    self.writer.wait()
                     raise RunStopped(self.step, self.output_dir)
                 if config.evaluation_interval and self._is_due(config.evaluation_interval):
                     metrics = self._evaluate(log)

@@ -26,9 +26,12 @@ from paddle import Tensor
 from unimo_paddle import distributed
 from unimo_paddle.adversarial import PerturbedLoss
 from unimo_paddle.data.fields import Batch, Field
+from unimo_paddle.errors import UserError
 from unimo_paddle.optimizer import Optimizer
 from unimo_paddle.program import (
     GRADIENT_SUFFIX,
+    PLAIN,
+    Execution,
     Runner,
     StaticProgram,
     build_application,
@@ -115,26 +118,41 @@ def build_update(
     *,
     seed: int,
     num_passes: int,
+    execution: Execution = PLAIN,
 ) -> Update:
     """Build the form of update that the task and the number of passes ask for.
 
     Args:
         batch_size: samples of the batches, of all streams.
         fields: of the batches.
+        execution: how the programs compute.
     """
     cached, perturbed = task.cached_loss(batch_size), task.perturbed_loss()
     assert cached is None or perturbed is None, "no task is both cached and perturbed"
     share = 1.0 / num_passes
+    if execution.scales_loss and (cached or perturbed):
+        raise UserError(
+            "train.precision float16 scales one loss, and this task takes gradients of several "
+            "(chunks, or perturbations); give bfloat16"
+        )
+    if execution.recompute and perturbed:
+        raise UserError(
+            "train.recompute does nothing for adversarial training, whose gradients are made "
+            "within the forward pass; leave it out, or lower train.batch_size"
+        )
     if perturbed is not None:
-        pass_ = AdversarialPass(task, perturbed, fields, seed=seed, share=share)
+        pass_ = AdversarialPass(
+            task, perturbed, fields, seed=seed, share=share, execution=execution
+        )
     elif cached is not None:
-        pass_ = CachedPass(task, cached, seed=seed, share=share)
+        pass_ = CachedPass(task, cached, seed=seed, share=share, execution=execution)
     elif num_passes == 1:
-        whole = WholePass(build_training(task, fields, optimizer, seed=seed))
-        return Update(whole, None, num_passes=1, seed=seed)
+        whole = build_training(task, fields, optimizer, seed=seed, execution=execution)
+        return Update(WholePass(whole), None, num_passes=1, seed=seed)
     else:
-        pass_ = WholePass(build_pass(task, fields, task.loss, seed=seed, share=share))
-    application = build_application(pass_.programs, optimizer, seed=seed)
+        program = build_pass(task, fields, task.loss, seed=seed, share=share, execution=execution)
+        pass_ = WholePass(program)
+    application = build_application(pass_.programs, optimizer, seed=seed, execution=execution)
     return Update(pass_, application, num_passes=num_passes, seed=seed)
 
 
@@ -157,7 +175,15 @@ class CachedPass:
     programs only ``combine`` holds collectives.
     """
 
-    def __init__(self, task: Task, cached: CachedLoss, *, seed: int, share: float) -> None:
+    def __init__(
+        self,
+        task: Task,
+        cached: CachedLoss,
+        *,
+        seed: int,
+        share: float,
+        execution: Execution = PLAIN,
+    ) -> None:
         self._cached = cached
         encode, names = cached.encode, [item.name for item in cached.features]
         gradients = [replace(item, name=item.name + GRADIENT_SUFFIX) for item in cached.features]
@@ -168,9 +194,14 @@ class CachedPass:
             products = [(features[x] * tensors[x + GRADIENT_SUFFIX]).sum() for x in names]
             return {"loss": paddle.add_n(products), **features}
 
-        build = functools.partial(build_pass, task, seed=seed, share=share)
+        build = functools.partial(build_pass, task, seed=seed, share=share, execution=execution)
         self.encode = build_forward(
-            task, encode.fields, encode.compute, seed=seed, is_training=True
+            task,
+            encode.fields,
+            encode.compute,
+            seed=seed,
+            is_training=True,
+            precision=execution.precision,
         )
         self.combine = build((*cached.features, *cached.fields), cached.combine, by=names)
         self.descend = build((*encode.fields, *gradients), descend)
@@ -217,10 +248,14 @@ class AdversarialPass:
         *,
         seed: int,
         share: float,
+        execution: Execution,
     ) -> None:
         self._perturbed = perturbed
         fields = (*fields, *perturbed.fields)
-        self.programs = (build_pass(task, fields, perturbed.step, seed=seed, share=share),)
+        program = build_pass(
+            task, fields, perturbed.step, seed=seed, share=share, execution=execution
+        )
+        self.programs = (program,)
 
     def run(self, runner: Runner, batch: Batch, place: Place) -> dict[str, np.ndarray]:
         """See ``Pass``."""

@@ -10,7 +10,7 @@ from __future__ import annotations
 import logging
 import zlib
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from itertools import islice
@@ -121,6 +121,20 @@ class Loader:
         self._skips: dict[tuple[str, int], _Skip] = {}
         self._num_skipped = 0
 
+    def position(self, step: int) -> dict[str, dict[str, int]]:
+        """Where each stream stands before a step, for ``go_on``, as JSON holds it."""
+        return {feed.stream.name: feed.position(step) for feed in self._feeds}
+
+    def go_on(self, step: int, position: Mapping[str, Mapping[str, int]]) -> None:
+        """Let streams stand before a step where others stood, whose batches were of any size.
+
+        The order of records stays as theirs, as nothing of it depends on the number of ranks. A
+        stream that is not named begins as if it had always been there.
+        """
+        for feed in self._feeds:
+            if feed.stream.name in position:
+                feed.go_on(step, **position[feed.stream.name])
+
     def batch(self, step: int) -> Batch:
         """The batch of a step: for each field of each stream an array [B, ...]."""
         return self._deliver(*self._make(step))
@@ -206,17 +220,22 @@ def sweep(
     seed: int = 0,
     multiple_of: int = 1,
     bad_sample_limit: float = 0.01,
+    part: range | None = None,
 ) -> Iterator[tuple[Batch, np.ndarray]]:
     """Go over every record once, in order, for evaluation; the last batch may be smaller.
+
+    Args:
+        part: the records that this process goes over, whole batches of them; None: all.
 
     Yields:
         The batch and the indices [B] int64 of its records. A bad sample is logged and left out,
         under the same cap as in training.
     """
     num_skipped = 0
-    for start in range(0, len(records), batch_size):
+    part = range(len(records)) if part is None else part
+    for start in part[::batch_size]:
         samples, indices = [], []
-        for index in range(start, min(start + batch_size, len(records))):
+        for index in range(start, min(start + batch_size, part.stop)):
             try:
                 rng = np.random.default_rng((seed, index))
                 samples.append(encode(records[index], rng))
@@ -225,12 +244,19 @@ def sweep(
                 num_skipped += 1
                 logger.warning("skipped a sample: %s", bad)
                 skip = _Skip("evaluation", index, bad)
-                _check_limit(num_skipped, index + 1, bad_sample_limit, skip)
+                _check_limit(num_skipped, index + 1 - part.start, bad_sample_limit, skip)
         if samples:
             batch = collate(samples, fields, multiple_of=multiple_of)
             yield batch, np.asarray(indices, np.int64)
-    if num_skipped and num_skipped == len(records):
+    if num_skipped and num_skipped == len(part):
         raise UserError(f"none of the {num_skipped} records can be used; see the warnings above")
+
+
+def share_of_sweep(count: int, batch_size: int, rank: int, num_ranks: int) -> range:
+    """The records, of so many, that a rank goes over: whole batches, so that all are the same."""
+    num_batches = -(-count // batch_size)
+    first, last = (num_batches * (rank + i) // num_ranks for i in range(2))
+    return range(first * batch_size, min(last * batch_size, count))
 
 
 class _Feed:
@@ -243,6 +269,8 @@ class _Feed:
         self._shuffle = shuffle and stream.shuffle
         self._offset = rank * stream.batch_size
         self._global_size = num_ranks * stream.batch_size
+        self._bucket_size = self._global_size  # of records of similar length
+        self._origin = (0, 0)  # a step, and the position before it
         self._orders: dict[int, np.ndarray] = {}
         self._lock = Lock()
 
@@ -255,8 +283,22 @@ class _Feed:
         """The records of this rank at a step."""
         return [self._record(position)[1] for position in self._positions(step)]
 
+    def position(self, step: int) -> dict[str, int]:
+        """What ``go_on`` takes; ``step`` is not before the one that it was called with."""
+        first, place = self._origin
+        return {
+            "position": place + (step - first) * self._global_size,
+            "bucket_size": self._bucket_size,
+        }
+
+    def go_on(self, step: int, position: int, bucket_size: int) -> None:
+        """Stand at a position before a step; records of similar length are as many as before."""
+        self._origin = (step, position)
+        self._bucket_size = bucket_size
+        self._orders.clear()
+
     def _positions(self, step: int) -> range:
-        start = step * self._global_size + self._offset
+        start = self.position(step)["position"] + self._offset
         return range(start, start + self.stream.batch_size)
 
     def _record(self, position: int) -> tuple[int, int]:
@@ -306,9 +348,9 @@ class _Feed:
         if self.stream.lengths is None:
             return order
         # The first records complete the batch that the previous epoch began.
-        head = min(-epoch * num_records % self._global_size, num_records)
+        head = min(-epoch * num_records % self._bucket_size, num_records)
         return np.concatenate(
-            [order[:head], bucket(order[head:], self.stream.lengths, self._global_size, rng)]
+            [order[:head], bucket(order[head:], self.stream.lengths, self._bucket_size, rng)]
         )
 
 

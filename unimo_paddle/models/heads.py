@@ -22,6 +22,7 @@ from unimo_paddle.models.transformer import (
     named_weight,
 )
 from unimo_paddle.ops.few_rows import few_rows_product
+from unimo_paddle.ops.products import product
 
 HEAD_DROPOUT = 0.1  # the original's, whatever the model's own dropout is
 ENTAILMENT_SIZE = 2048  # the original's, whatever the model's width is
@@ -134,9 +135,9 @@ class LanguageHead(nn.Layer):
             matrix = self.word_embedding if self.is_tied else self.weight
             return few_rows_product(hidden, matrix, self.bias, is_transposed=self.is_tied)
         if self.is_tied:
-            logits = paddle.matmul(hidden, self.word_embedding, transpose_y=True)
+            logits = product(hidden, self.word_embedding, transpose_y=True)
         else:
-            logits = paddle.matmul(hidden, self.weight)
+            logits = product(hidden, self.weight)
         return add_bias(logits, self.bias, is_training=self.training)
 
 

@@ -10,11 +10,15 @@ from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import paddle
-from paddle import nn
+from paddle import _C_ops, nn
 from paddle.nn import functional as F
 
 from unimo_paddle.ops.decode_attention import Memory, decode_attention
 from unimo_paddle.ops.few_rows import few_rows_product
+from unimo_paddle.ops.products import product
+from unimo_paddle.ops.recompute import part
+
+LARGEST_SEED = 2**31 - 1
 
 ACTIVATIONS: dict[str, Callable[[paddle.Tensor], paddle.Tensor]] = {
     "gelu": F.gelu,
@@ -43,12 +47,23 @@ def named_constant(name: str, value: float) -> paddle.ParamAttr:
     return paddle.ParamAttr(name=name, initializer=nn.initializer.Constant(value))
 
 
-class Dropout(nn.Dropout):
-    """Dropout that is no operation where nothing is trained: Paddle's is a copy there."""
+class Dropout(nn.Layer):
+    """Dropout that draws a seed, so that what is computed again is thinned out alike.
+
+    Where nothing is trained it is no operation; Paddle's is a copy there.
+    """
+
+    def __init__(self, rate: float) -> None:
+        super().__init__()
+        self.rate = rate
 
     def forward(self, x: paddle.Tensor) -> paddle.Tensor:
         """Return x, thinned out in training."""
-        return super().forward(x) if self.training else x
+        if not self.training or self.rate == 0.0:
+            return x
+        seed = paddle.randint(0, LARGEST_SEED, [1], "int32")
+        # The public function takes no seed that is drawn when the program runs.
+        return _C_ops.dropout(x, seed, self.rate, False, "upscale_in_train", 0, False)
 
 
 class Dense(nn.Layer):
@@ -80,10 +95,10 @@ class Dense(nn.Layer):
         """
         if few_rows and not paddle.is_compiled_with_cuda():
             return few_rows_product(x, self.weight, self.bias)
-        product = paddle.matmul(x, self.weight)
+        multiplied = product(x, self.weight)
         if self.bias is None:
-            return product
-        return add_bias(product, self.bias, is_training=self.training)
+            return multiplied
+        return add_bias(multiplied, self.bias, is_training=self.training)
 
 
 def add_bias(x: paddle.Tensor, bias: paddle.Tensor, *, is_training: bool) -> paddle.Tensor:
@@ -157,9 +172,9 @@ class MultiHeadAttention(nn.Layer):
         """
         memory = KeysValues(*(self._split_heads(fc(hidden)) for fc in (self.key, self.value)))
         query = self._split_heads(self.query(hidden) * self.head_size**-0.5)
-        scores = paddle.matmul(query, memory.keys, transpose_y=True) + bias
+        scores = product(query, memory.keys, transpose_y=True) + bias
         probabilities = F.softmax(scores)
-        attended = paddle.matmul(self.dropout(probabilities), memory.values)
+        attended = product(self.dropout(probabilities), memory.values)
         joined = attended.transpose([1, 2, 0, 3]).flatten(2)
         return self.output(joined), probabilities, memory
 
@@ -249,7 +264,8 @@ class TransformerStack(nn.Layer):
         """Return what each layer computed, from hidden states [B, L, D]."""
         outputs = []
         for layer in self.layers:
-            outputs.append(layer(hidden, attention_bias))
+            with part():
+                outputs.append(layer(hidden, attention_bias))
             hidden = outputs[-1].hidden
         return outputs
 
