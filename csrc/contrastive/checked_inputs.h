@@ -47,6 +47,10 @@ inline ContrastiveInputs checked_inputs(const paddle::Tensor& rows, const paddle
   require(columns.place() == rows.place() && temperature.place() == rows.place(),
           "contrastive_logsumexp: rows, columns and temperature must be on one device");
   const std::int64_t num_rows = rows.shape()[0], num_columns = columns.shape()[0];
+  // The blocks of the kernels begin at one row, one column and one number.
+  require(num_rows > 0 && num_columns > 0 && rows.shape()[1] > 0,
+          "contrastive_logsumexp: rows and columns must not be empty; they are [", num_rows, ", ",
+          rows.shape()[1], "] and [", num_columns, ", ", columns.shape()[1], "]");
   check_vector(row_group, "row_group", num_rows, rows.place());
   check_vector(column_group, "column_group", num_columns, rows.place());
   check_vector(row_duplicate, "row_duplicate", num_rows, rows.place());

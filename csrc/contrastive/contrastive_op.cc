@@ -19,9 +19,10 @@ using unimo::cpu_kernel;
 using Shape = std::vector<std::int64_t>;
 
 // The size of what the forward pass keeps for the backward pass; at least one number, for Paddle
-// knows no tensor of none. -1 where the sizes are not known yet.
+// knows no tensor of none. -1 where the sizes are not known yet. Sizes of 0 are refused later.
 std::int64_t num_kept_scores(const Shape& rows, const Shape& columns) {
   if (rows[0] < 0 || columns[0] < 0) return -1;
+  if (rows[0] == 0 || columns[0] == 0) return 1;
   return std::max<std::int64_t>(1, unimo::contrastive_kept_scores(rows[0], columns[0]));
 }
 

@@ -31,6 +31,8 @@ std::vector<Tensor> forward(const Tensor& rows, const Tensor& matrix,
                  matrix.shape()[1]);
   unimo::require(!bias || bias->shape() == Shape{columns},
                  "few_rows_product: bias must be of shape [", columns, "]");
+  unimo::require(matrix.dtype() == rows.dtype() && (!bias || bias->dtype() == rows.dtype()),
+                 "few_rows_product: rows, matrix and bias must be of one type");
   const std::int64_t num_rows = depth ? rows.numel() / depth : 0;
   const bool is_plain = rows.is_cpu() && rows.dtype() == DataType::FLOAT32 &&
                         matrix.dtype() == DataType::FLOAT32 &&

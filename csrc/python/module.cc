@@ -54,6 +54,9 @@ unimo::ContrastiveInputs contrastive_inputs(const py::array& rows, const py::arr
   if (rows.ndim() != 2 || columns.ndim() != 2) {
     throw std::invalid_argument("rows and columns must be matrices");
   }
+  if (rows.size() == 0 || columns.size() == 0) {
+    throw std::invalid_argument("rows and columns must not be empty");
+  }
   const py::ssize_t num_rows = rows.shape(0), num_columns = columns.shape(0), size = rows.shape(1);
   return {checked<float>(rows, "rows", {num_rows, size}),
           checked<float>(columns, "columns", {num_columns, size}),

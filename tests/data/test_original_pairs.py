@@ -305,7 +305,9 @@ def test_paths_in_a_file_list_are_relative_to_its_folder_or_the_given_one(
 
 def test_file_list_that_names_nothing_is_refused(tmp_path: Path) -> None:
     (tmp_path / "filelist").write_text("part-0\n", "utf-8")
-    with pytest.raises(UserError, match=r"filelist:1: file 'part-0' does not exist in .*file_list_root"):
+    with pytest.raises(
+        UserError, match=r"filelist:1: file 'part-0' does not exist in .*file_list_root"
+    ):
         data_files(tmp_path / "filelist", None)
 
 

@@ -255,6 +255,22 @@ def test_arguments_that_do_not_fit_are_named(name, value, message):
         contrastive_logsumexp(*(paddle.to_tensor(inputs[key]) for key in NAMES))
 
 
+@pytest.mark.parametrize("sizes", [(0, 5, 3), (4, 0, 3), (4, 5, 0)], ids=str)
+@pytest.mark.parametrize("function", [contrastive_logsumexp, _core.contrastive_forward])
+def test_empty_rows_and_columns_are_refused(function, sizes):
+    inputs = {"rows": np.zeros((sizes[0], sizes[2]), np.float32)}
+    inputs["columns"] = np.zeros((sizes[1], sizes[2]), np.float32)
+    inputs["temperature"] = np.ones(1, np.float32)
+    for side, count in (("row", sizes[0]), ("column", sizes[1])):
+        inputs |= {f"{side}_{kind}": np.zeros(count, np.int64) for kind in ("group", "duplicate")}
+    if function is contrastive_logsumexp:
+        with pytest.raises(UserError, match="none may be empty"):
+            contrastive_logsumexp(*(paddle.to_tensor(inputs[name]) for name in NAMES))
+    else:
+        with pytest.raises(ValueError, match="rows and columns must not be empty"):
+            _core.contrastive_forward(**inputs, num_threads=1)
+
+
 def test_sizes_unknown_to_the_graph_are_checked_when_it_runs():
     inputs = make_inputs(4, 5, 3)
     inputs["row_group"] = np.zeros(3, np.int64)

@@ -61,6 +61,18 @@ def test_rows_that_do_not_fit_the_matrix_are_refused() -> None:
         few_rows_product(rows, matrix.transpose([1, 0]))
 
 
+def test_tensors_of_different_types_are_refused() -> None:
+    rows, matrix, bias = operands(3, 8, 9, is_transposed=False)
+    with pytest.raises(ValueError, match="must be of one type"):
+        few_rows_product(rows, matrix, bias.astype("int32"))
+
+
+def test_a_bias_without_numbers_is_refused() -> None:
+    rows, matrix, bias = operands(3, 8, 9, is_transposed=False)
+    with pytest.raises(ValueError, match=r"bias has shape \[0\]; give one or None"):
+        few_rows_product(rows, matrix, bias[:0])
+
+
 def test_the_static_graph_takes_open_axes() -> None:
     rows, matrix, bias = operands(4, 12, 10, is_transposed=True)
     paddle.enable_static()

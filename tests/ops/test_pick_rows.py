@@ -53,6 +53,13 @@ def test_what_does_not_fit_is_refused(rows, behind, message) -> None:
         pick_rows(values, paddle.to_tensor(rows), extra)
 
 
+def test_a_number_comes_behind_no_row_as_well() -> None:
+    values, rows = paddle.zeros([2, 3, 4]), paddle.zeros([2, 0], "int64")
+    assert pick_rows(values, rows, paddle.zeros([2, 0])).shape == [2, 0, 5]
+    with pytest.raises(ValueError, match=r"behind has shape \[2, 0\]; give that of rows, \[2, 1\]"):
+        pick_rows(values, paddle.zeros([2, 1], "int64"), paddle.zeros([2, 0]))
+
+
 def test_the_static_graph_takes_open_axes() -> None:
     values, rows = operands("int64", (4,))
     paddle.enable_static()

@@ -11,6 +11,7 @@ from typing import NamedTuple
 
 import paddle
 
+from unimo_paddle.errors import UserError
 from unimo_paddle.ops.library import check_tensor, run_operator
 
 _FLOATS = ("float32", "float16", "bfloat16")
@@ -166,6 +167,9 @@ def _check(
     check_tensor(operator, "rows", rows, shape=(-1, -1), dtypes=_FLOATS)
     num_rows, size = rows.shape
     check_tensor(operator, "columns", columns, shape=(-1, size), dtypes=_FLOATS)
+    if 0 in (*rows.shape, *columns.shape):
+        shapes = f"{list(rows.shape)} and {list(columns.shape)}"
+        raise UserError(f"{operator}: rows and columns have shapes {shapes}; none may be empty")
     check_tensor(operator, "temperature", temperature, shape=(1,), dtypes=("float32",))
     for side, count, ids in (("row", num_rows, row_ids), ("column", columns.shape[0], column_ids)):
         for kind, tensor in zip(("group", "duplicate"), ids, strict=True):

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import paddle
 
+from unimo_paddle.errors import UserError
 from unimo_paddle.ops.library import run_operator
 
 
@@ -26,6 +27,9 @@ def few_rows_product(
         matrix: [K, N]; transposed [N, K].
         bias: [N].
     """
+    if bias is not None and 0 in bias.shape:
+        # Paddle hands no operator an optional tensor without numbers: it would be left out.
+        raise UserError(f"few_rows_product: bias has shape {list(bias.shape)}; give one or None")
     return run_operator("unimo_few_rows_product", rows, matrix, bias, bool(is_transposed))[0]
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import paddle
 from paddle import Tensor
 
+from unimo_paddle.errors import UserError
 from unimo_paddle.ops.library import run_operator
 
 
@@ -19,6 +20,16 @@ def pick_rows(values: Tensor, rows: Tensor, behind: Tensor | None = None) -> Ten
     """
     if paddle.is_compiled_with_cuda():
         return pick_rows_reference(values, rows, behind)
+    if behind is not None and 0 in behind.shape:
+        # Paddle hands no operator an optional tensor without numbers.
+        is_right = tuple(behind.shape) == tuple(rows.shape) and behind.dtype == values.dtype
+        if not is_right or rows.dtype != paddle.int64:
+            raise UserError(
+                f"pick_rows: behind has shape {list(behind.shape)}; give that of rows, "
+                f"{list(rows.shape)} int64, and the type of values"
+            )
+        picked = run_operator("unimo_pick_rows", values, rows, None)[0]
+        return paddle.concat([picked, behind.unsqueeze(-1)], axis=-1)
     return run_operator("unimo_pick_rows", values, rows, behind)[0]
 
 
