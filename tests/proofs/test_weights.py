@@ -10,7 +10,9 @@ import resource
 import struct
 import zipfile
 from collections.abc import Callable
+from dataclasses import fields
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -18,8 +20,10 @@ from unimo_paddle import settings
 from unimo_paddle.checkpoint import load_checkpoint
 from unimo_paddle.config import RunConfig, build_trainer
 from unimo_paddle.convert import ORIGINS, convert
+from unimo_paddle.data.visual_words import VisualWords
 from unimo_paddle.errors import UserError
 from unimo_paddle.predictor import Predictor
+from unimo_paddle.tasks.retrieval_data import FEATURE_NAMES, read_features
 
 MOST_MEMORY = 64 << 10  # KiB that a refused file may add to what the process has held
 LONGEST_MESSAGE = 1_000
@@ -152,3 +156,15 @@ def test_a_file_that_lies_about_its_size_fills_no_memory(tmp_path: Path, name: s
     for origin in ("roberta", "paddlenlp"):
         assert str(path) in refused(convert, origin, path, tmp_path / "out")
     assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize("shape", ["(1000000000, 1000000000)", "(100000000000,)", "(-1, 6)"])
+def test_other_arrays_that_lie_about_their_size_fill_no_memory(tmp_path: Path, shape: str) -> None:
+    """Visual words and mined features are read by NumPy itself."""
+    member = zipfile.ZipFile(io.BytesIO(npz(shape))).read("word_embedding.npy")
+    names = (*FEATURE_NAMES, *(field.name for field in fields(VisualWords)))
+    path = tmp_path / "arrays.npz"
+    path.write_bytes(archive(**{f"{name}.npy": member for name in names}))
+    table = SimpleNamespace(images=[None] * 3, path=path)
+    refused(VisualWords.load, path)
+    refused(read_features, path, table)

@@ -95,7 +95,8 @@ class VisualWords:
                 words = cls(*(arrays[name] for name in _NAMES))
         except OSError as error:
             raise UserError(f"visual words {path} cannot be read: {error.strerror}") from None
-        except (ValueError, KeyError, EOFError, zipfile.BadZipFile):
+        # A header that claims more than there is memory for ends in a MemoryError at once.
+        except (ValueError, KeyError, EOFError, MemoryError, zipfile.BadZipFile):
             raise UserError(
                 f"visual words {path} are damaged or of another kind; make them again"
             ) from None

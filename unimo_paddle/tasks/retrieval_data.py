@@ -318,8 +318,12 @@ def read_features(path: Path, table: PairTable) -> tuple[np.ndarray, np.ndarray]
             arrays = [np.asarray(file[name]) for name in FEATURE_NAMES]
     except UserError:
         raise
-    except (OSError, ValueError, AttributeError, zipfile.BadZipFile) as error:
-        raise UserError(f"task.mined {path} is no readable .npz file ({error})") from None
+    # A header that claims more than there is memory for ends in a MemoryError at once.
+    except (OSError, ValueError, AttributeError, MemoryError, zipfile.BadZipFile) as error:
+        problem = str(error)[:100]
+        raise UserError(
+            f"task.mined {path} is no readable .npz file ({problem}); make it anew"
+        ) from None
     counts = {"image_features": len(table.images), "text_features": len(table)}
     for array, (name, count) in zip(arrays, counts.items(), strict=True):
         if array.ndim != 2 or len(array) != count or array.shape[1] != arrays[0].shape[-1]:
