@@ -142,7 +142,8 @@ class _Reader:
         except _UNREADABLE as error:
             problem = _one_line(getattr(error, "problem", None) or error)
             raise UserError(
-                f"{self._place(node)}: cannot read {key} {shown(node.value)}: {problem}; mend or quote it"
+                f"{self._place(node)}: cannot read {key} {shown(node.value)}: {problem}; mend or "
+                "quote it"
             ) from error
 
     def _mapping(self, node: yaml.MappingNode, key: str) -> dict[str, Any]:
