@@ -193,7 +193,6 @@ def test_the_tables_of_the_document_are_those_of_the_tool(run_tool) -> None:
     ("arguments", "message"),
     [
         (["--devices", "0"], "error: --devices has 0; give at least 1"),
-        (["--share", "0"], "error: --share is 0; give a number above 0"),
         (["--outer", "nan"], "error: --outer is nan; give a number above 0"),
     ],
 )

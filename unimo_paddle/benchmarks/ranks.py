@@ -195,7 +195,7 @@ def run(num_rounds: int, *, command: str, measured: Sequence[RanksCase]) -> Rank
                 )
                 for way, taken in seconds.items()
             ]
-    return RanksReport(origin.measured(versions, float("nan")), rows)
+    return RanksReport(origin.measured(versions, read_rate=0.0), rows)
 
 
 def _measure(
