@@ -1,10 +1,11 @@
-"""Measure operators beside other forms, ranks beside one process, simple models beside trained.
+"""Measure operators beside other forms, training beside itself, simple models beside trained.
 
     python tools/benchmark.py contrastive --quick
     python tools/benchmark.py contrastive --output runs/contrastive.json
     python tools/benchmark.py beam --rounds 20
     python tools/benchmark.py decode --rounds 5 --batches 1 8
     python tools/benchmark.py ranks --rounds 12
+    python tools/benchmark.py saves --rounds 12
     python tools/benchmark.py baselines --config configs/finetune/sst2_small.yaml --split dev
 
 Each part explains its options: python tools/benchmark.py contrastive --help
@@ -27,6 +28,7 @@ from unimo_paddle.benchmarks import (
     growth,
     peer_report,
     ranks,
+    saves,
 )
 from unimo_paddle.benchmarks.peer_report import Report
 from unimo_paddle.errors import ToolParser, report_user_errors
@@ -89,6 +91,16 @@ two cores that have nothing else to do.
 example:
     python tools/benchmark.py ranks --output docs/results/ranks_benchmark.json \\
         --markdown docs/results/ranks_benchmark.md
+"""
+
+_SAVES = """What checkpoints cost a run that goes on while they are written.
+
+The same updates take turns with and without a save; the target is 3 % of the time between two saves
+at the default interval. Ends with exit code 1 when it is missed. Some ten minutes.
+
+example:
+    python tools/benchmark.py saves --output docs/results/saves_benchmark.json \\
+        --markdown docs/results/saves_benchmark.md
 """
 
 
@@ -155,19 +167,21 @@ def _parser() -> ToolParser:
     _add_output(part)
     _add_markdown(part)
 
-    part = names.add_parser(
-        "ranks", description=_RANKS, formatter_class=raw, help="training by two processes"
-    )
-    part.set_defaults(run=_run_ranks)
-    part.add_argument("--rounds", type=int, default=12, help="rounds of each case (12)")
-    part.add_argument(
-        "--config",
-        type=Path,
-        default=Path("configs/quickstart.yaml"),
-        help="run file of pre-training on built-in scenes (configs/quickstart.yaml)",
-    )
-    _add_output(part)
-    _add_markdown(part)
+    for name, description, meaning, run in (
+        ("ranks", _RANKS, "training by two processes", _run_ranks),
+        ("saves", _SAVES, "checkpoints beside updates", _run_saves),
+    ):
+        part = names.add_parser(name, description=description, formatter_class=raw, help=meaning)
+        part.set_defaults(run=run)
+        part.add_argument("--rounds", type=int, default=12, help="rounds of each case (12)")
+        part.add_argument(
+            "--config",
+            type=Path,
+            default=Path("configs/quickstart.yaml"),
+            help="run file of pre-training on built-in scenes (configs/quickstart.yaml)",
+        )
+        _add_output(part)
+        _add_markdown(part)
 
     part = names.add_parser(
         "baselines",
@@ -225,6 +239,11 @@ def _run_growth(arguments: argparse.Namespace) -> None:
 def _run_ranks(arguments: argparse.Namespace) -> None:
     measured = ranks.cases(str(arguments.config))
     _finish(arguments, ranks.run(arguments.rounds, command=_command(), measured=measured))
+
+
+def _run_saves(arguments: argparse.Namespace) -> None:
+    measured = ranks.cases(str(arguments.config))
+    _finish(arguments, saves.run(arguments.rounds, command=_command(), measured=measured))
 
 
 def _finish(arguments: argparse.Namespace, report: Report) -> None:

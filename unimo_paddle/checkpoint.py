@@ -55,11 +55,16 @@ def save_checkpoint(
 ) -> Path:
     """Publish ``folder/step-N`` and remove all but the newest ``keep``; return its path.
 
-    A checkpoint of the same step is replaced. What cannot be written (full disk, read-only
-    folder) is a ``UserError``, and earlier checkpoints stay.
+    What cannot be written (full disk, read-only folder, a checkpoint of the same step) is a
+    ``UserError``, and earlier checkpoints stay.
     """
     assert keep >= 1, keep
     final = folder / f"step-{step}"
+    if final.exists():
+        raise UserError(
+            f"cannot save checkpoint {final}: it is there already; remove it, or choose another "
+            "output_dir"
+        )
     unfinished = final.with_name(final.name + UNFINISHED_SUFFIX)
     try:
         remove_unfinished(folder)
@@ -281,8 +286,6 @@ def _publish(unfinished: Path, names: Sequence[str], final: Path) -> None:
     for name in names:
         _sync(unfinished / name)
     _sync(unfinished)
-    if final.exists():
-        _remove_folder(final)
     os.rename(unfinished, final)
     _sync(final.parent)
     pointer = final.with_name(LATEST_NAME + UNFINISHED_SUFFIX)

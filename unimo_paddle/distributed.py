@@ -16,6 +16,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 import numpy as np
 import paddle
 from paddle import Tensor, _C_ops
+from paddle.base import core
 from paddle.distributed import ReduceOp, fleet
 from safetensors.numpy import load as from_bytes
 from safetensors.numpy import save as to_bytes
@@ -33,9 +34,24 @@ def _join() -> None:
     # Fleet greets with a page about groups and flags that nobody can act on.
     with contextlib.redirect_stderr(io.StringIO()), warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        fleet.init(is_collective=True, log_level="WARNING")
+        if not paddle.is_compiled_with_cuda() and paddle.distributed.get_world_size() > 1:
+            _meet_over_gloo()
+        else:
+            fleet.init(is_collective=True, log_level="WARNING")
     # Initial values are set through an interface that PIR only warns of.
     warnings.filterwarnings("ignore", message="Tensor do not have 'place' interface")
+
+
+def _meet_over_gloo() -> None:
+    """Connect all ranks once, over gloo: ring 0, which is all that the programs here need.
+
+    ``fleet.init`` makes two groups, and Paddle 3.3.1 connects all ranks of a group twice under the
+    same keys of the store. Who comes to the second time early reads addresses of the first, and
+    ends with "Connection refused" or waits for 30 seconds: every other start of 4 ranks.
+    """
+    store = core.create_or_get_global_tcp_store()
+    ranks = paddle.distributed.get_rank(), paddle.distributed.get_world_size()
+    core.CommContextManager.create_gloo_comm_context(store, str(RING), *ranks)
 
 
 _is_alone = [False]  # innermost last
@@ -61,18 +77,18 @@ def alone() -> Iterator[None]:
 def start() -> None:
     """Join the job and switch to static graph; call once, before any program is built."""
     if paddle.in_dynamic_mode():
-        _join()  # before the switch: fleet creates its ring in dynamic mode only
+        _join()  # before the switch: Paddle creates its ring in dynamic mode only
         paddle.enable_static()
 
 
 def rank() -> int:
     """This process's number in the job; 0 of one that has joined none."""
-    return fleet.worker_index() if _is_member() else 0
+    return paddle.distributed.get_rank() if _is_member() else 0
 
 
 def num_ranks() -> int:
     """The processes of the job; 1 without one."""
-    return fleet.worker_num() if _is_member() else 1
+    return paddle.distributed.get_world_size() if _is_member() else 1
 
 
 def declare_votes() -> dict[str, Tensor]:

@@ -5,9 +5,11 @@ from __future__ import annotations
 import paddle
 
 from unimo_paddle.benchmarks.ranks import RanksCase
+from unimo_paddle.checkpoint import latest_checkpoint
 from unimo_paddle.config import build_trainer, parse_training
 from unimo_paddle.data.loader import Loader
 from unimo_paddle.process import tune_process
+from unimo_paddle.trainer import CHECKPOINT_DIR
 
 
 class Training:
@@ -45,3 +47,17 @@ class Training:
         """The contrastive loss of the first update, which sees the pairs of all ranks."""
         assert self._first is not None, "nothing was run yet"
         return self._first
+
+
+class SavingTraining(Training):
+    """The same with a checkpoint written meanwhile."""
+
+    def run(self) -> int:
+        """One update a batch, the save, and what is left of it after the last; return its bytes."""
+        trainer = self._trainer
+        trainer.step = self._step
+        trainer.save()
+        super().run()
+        trainer.writer.wait()
+        newest = latest_checkpoint(trainer.output_dir / CHECKPOINT_DIR)
+        return sum(path.stat().st_size for path in newest.iterdir())
