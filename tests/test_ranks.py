@@ -1,4 +1,4 @@
-"""What was begun by some processes is measured, and gone on with, by another number of them."""
+"""Processes measure, go on with and leave out what one process would."""
 
 from __future__ import annotations
 
@@ -127,3 +127,75 @@ def test_epochs_of_another_size_are_refused(folder: Path, tmp_path: Path, run_to
     assert re.search(
         r"train.num_epochs counts updates of one size.* give train.max_steps", done.stderr
     )
+
+
+# ---- what is no number on one of them
+
+POISONED = """
+import runpy, sys
+import numpy as np
+from unimo_paddle import distributed
+from unimo_paddle.data.loader import Loader
+
+make = Loader.batches
+
+def batches(self, start, stop):
+    for step, batch in enumerate(make(self, start, stop), start):
+        if distributed.rank() == 1 and {condition}:
+            features = batch["region_features"]
+            batch = batch | {{"region_features": np.full_like(features, np.nan)}}
+        yield batch
+
+Loader.batches = batches
+sys.path.insert(0, "tools")
+runpy.run_path("tools/train.py", run_name="__main__")
+"""
+
+
+def train_poisoned(write_run_file, folder: Path, condition: str) -> subprocess.CompletedProcess:
+    """Train by two processes, the second of which reads batches without a number."""
+    (folder / "poisoned.py").write_text(POISONED.format(condition=condition))
+    changes = {
+        "train.max_steps": 4,
+        "train.checkpoint_interval": 1,
+        "train.keep_checkpoints": 9,
+        "train.bad_update_limit": 3,
+        "evaluation.splits": [],
+        "evaluation.max_loss_batches": 0,
+    }
+    run_file = write_run_file(folder / "run.yaml", changes)
+    command = [sys.executable, "tools/launch.py", "--num_processes", "2", "--log_dir"]
+    command += [str(folder / "ranks"), str(folder / "poisoned.py"), "--config", str(run_file)]
+    command += ["--output_dir", str(folder / "run")]
+    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+
+
+def test_an_update_that_is_no_number_on_one_process_is_left_out_by_all(
+    write_run_file, tmp_path: Path
+) -> None:
+    done = train_poisoned(write_run_file, tmp_path, "step == 2")
+    assert done.returncode == 0, done.stdout + done.stderr
+    for rank in range(2):
+        log = (tmp_path / "ranks" / f"rank-{rank}.log").read_text()
+        told = rf"at step 3: this update is left out; .* rank {rank}: pairs \d+ "
+        assert len(re.findall(told, log)) == 1 and "1 of 4 updates left out" in log
+    before, left_out, after = (
+        load_checkpoint(tmp_path / "run" / "checkpoints" / f"step-{step}") for step in (2, 3, 4)
+    )
+    for name in before.state["parameters"]:
+        np.testing.assert_array_equal(left_out.arrays[name], before.arrays[name], err_msg=name)
+        assert np.isfinite(after.arrays[name]).all()
+    assert any(
+        (after.arrays[name] != before.arrays[name]).any() for name in before.state["parameters"]
+    )
+
+
+@pytest.mark.slow
+def test_too_many_of_them_end_all_processes(write_run_file, tmp_path: Path) -> None:
+    done = train_poisoned(write_run_file, tmp_path, "step >= 1")
+    assert done.returncode == 2, done.stdout + done.stderr
+    for rank in range(2):
+        log = (tmp_path / "ranks" / f"rank-{rank}.log").read_text()
+        assert "at step 4, as in all of the last 3 updates" in log
+    newest = load_checkpoint(latest_checkpoint(tmp_path / "run" / "checkpoints"))
+    assert all(np.isfinite(value).all() for value in newest.arrays.values())

@@ -30,7 +30,7 @@ ROOT = Path(__file__).resolve().parents[1]
 NUM_STEPS = 20
 STOP = 10
 KILL_SEED = 7
-LONGEST_DELAY = 0.3  # seconds from the first checkpoint to the kill, a part of what is left to do
+LONGEST_DELAY = 0.3  # seconds from a checkpoint to the kill, a part of what is left to do
 LONGEST_WAIT = 300.0  # seconds for the first checkpoint of a process; far beyond what it needs
 # Every form of an update, with dropout.
 FORMS: dict[str, dict[str, Any]] = {
@@ -96,8 +96,10 @@ def ran_through(write_short_run, tmp_path_factory: pytest.TempPathFactory):
     return run
 
 
-@pytest.mark.parametrize("form", FORMS)
-@pytest.mark.parametrize("num_workers", [0, 2])
+@pytest.mark.parametrize(
+    ("form", "num_workers"),
+    [(form, count) for form in FORMS for count in (0, 2)] + [("plain", 1), ("plain", 4)],
+)
 def test_stopped_and_resumed_run_equals_the_one_that_ran_through(
     write_short_run, ran_through, tmp_path: Path, num_workers: int, form: str
 ) -> None:
@@ -124,27 +126,30 @@ def test_what_is_compared_holds_moments_and_dropout(ran_through, write_short_run
     assert settings.load(RunConfig, write_short_run()).model.hidden_dropout > 0
 
 
+@pytest.mark.parametrize("num_kills", [1, pytest.param(3, marks=pytest.mark.slow)])
 def test_killed_process_resumes_to_the_weights_of_the_one_that_ran_through(
-    trained_run: Path, run_tool, tmp_path: Path
+    trained_run: Path, run_tool, tmp_path: Path, num_kills: int
 ) -> None:
     folder = tmp_path / "killed"
     options = ["--config", trained_run / "config.yaml", "--output_dir", folder]
-    delay = np.random.default_rng(KILL_SEED).uniform(0.0, LONGEST_DELAY)
-    kill_after_first_checkpoint(options, folder, delay=delay)
+    rng = np.random.default_rng(KILL_SEED)
+    for _ in range(num_kills):
+        kill_after_a_checkpoint(options, folder, delay=rng.uniform(0.0, LONGEST_DELAY))
     done = run_tool("train", *options, "--resume")
     assert done.returncode == 0, done.stderr
     assert_equal_to_the_bit(final_arrays(folder), final_arrays(trained_run))
 
 
-def kill_after_first_checkpoint(options: list, folder: Path, *, delay: float) -> None:
-    """Run ``tools/train.py`` and send it SIGKILL ``delay`` seconds after its first checkpoint."""
-    command = [sys.executable, "tools/train.py", *map(str, options)]
+def kill_after_a_checkpoint(options: list, folder: Path, *, delay: float) -> None:
+    """Run ``tools/train.py`` and send it SIGKILL ``delay`` seconds after its next checkpoint."""
+    command = [sys.executable, "tools/train.py", *map(str, options), "--resume_if_any"]
+    before = latest_checkpoint(folder / "checkpoints")
     process = subprocess.Popen(
         command, cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
     )
     try:
         deadline = time.monotonic() + LONGEST_WAIT
-        while latest_checkpoint(folder / "checkpoints") is None:
+        while latest_checkpoint(folder / "checkpoints") == before:
             assert process.poll() is None and time.monotonic() < deadline
             time.sleep(0.005)
         time.sleep(delay)
