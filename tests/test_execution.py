@@ -203,6 +203,13 @@ def test_bfloat16_rounds_products_and_learns_alike(run) -> None:
         assert moved <= NUM_UPDATES * 1e-3, name
 
 
+def test_a_scale_and_recomputation_go_together(run) -> None:
+    plain, both = run("plain", RECOMPUTED), run("plain", Scaled(recompute=True))
+    assert_same_bits(both.state, plain.state)
+    for name in ("pd_op.softmax", "pd_op.gelu", "pd_op.dropout", "pd_op.layer_norm"):
+        assert operations(both).count(name) == operations(plain).count(name), name
+
+
 def test_bfloat16_and_recomputation_go_together(run) -> None:
     rounded, both = (run("plain", Execution("bfloat16", recompute=x)) for x in (False, True))
     assert_same_bits(both.state, rounded.state)

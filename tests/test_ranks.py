@@ -129,6 +129,30 @@ def test_epochs_of_another_size_are_refused(folder: Path, tmp_path: Path, run_to
     )
 
 
+# ---- one that comes late
+
+LATE = """
+import time
+import numpy as np
+from unimo_paddle import distributed
+
+distributed.start()
+if distributed.rank() == 1:
+    time.sleep(33)  # gloo waits for 30 seconds
+found = distributed.gather_arrays({"rank": np.array(distributed.rank())})
+print([int(arrays["rank"]) for arrays in found])
+"""
+
+
+@pytest.mark.slow
+def test_ranks_wait_for_one_that_comes_later_than_gloo_would(tmp_path: Path) -> None:
+    (tmp_path / "late.py").write_text(LATE)
+    command = [sys.executable, "tools/launch.py", "--num_processes", "2", "--num_restarts", "0"]
+    command += ["--log_dir", str(tmp_path), str(tmp_path / "late.py")]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 0 and "[0, 1]" in done.stdout, done.stdout + done.stderr
+
+
 # ---- what is no number on one of them
 
 POISONED = """

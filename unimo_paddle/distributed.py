@@ -9,7 +9,10 @@ from __future__ import annotations
 import contextlib
 import functools
 import io
+import itertools
 import math
+import signal
+import time
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 
@@ -52,6 +55,38 @@ def _meet_over_gloo() -> None:
     store = core.create_or_get_global_tcp_store()
     ranks = paddle.distributed.get_rank(), paddle.distributed.get_world_size()
     core.CommContextManager.create_gloo_comm_context(store, str(RING), *ranks)
+
+
+_ARRIVALS = "unimo_arrivals"  # of the store: how often ranks have come to ``meet``
+_POLL_SECONDS = 0.01
+_num_meetings = itertools.count(1)
+
+
+def meet() -> None:
+    """Wait for all ranks, however long it takes; every rank calls it equally often.
+
+    Over gloo a collective fails where a rank comes 30 seconds after another, and Paddle offers no
+    other limit: this goes before those to which ranks may come so late. A rank that hangs is for
+    the launcher to notice.
+    """
+    if num_ranks() == 1 or paddle.is_compiled_with_cuda():
+        return
+    wanted = next(_num_meetings) * num_ranks()
+    arrived = _arrive(1)
+    while arrived < wanted:
+        time.sleep(_POLL_SECONDS)
+        arrived = _arrive(0)
+
+
+def _arrive(count: int) -> int:
+    """Add to the arrivals of all ranks; return them."""
+    store = core.create_or_get_global_tcp_store()
+    # A signal would break the store's connection: it is kept until the answer is there.
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, (signal.SIGTERM, signal.SIGINT))
+    try:
+        return store.add(_ARRIVALS, count)
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 _is_alone = [False]  # innermost last
@@ -167,6 +202,7 @@ def gather_arrays(arrays: Mapping[str, np.ndarray]) -> list[dict[str, np.ndarray
         return [dict(arrays)]
     data = to_bytes({name: np.asarray(value, order="C") for name, value in arrays.items()})
     gather = _gatherer()
+    meet()  # shares of the work before may take unequally long
     sizes = gather(np.array([len(data)]))
     words = np.zeros(-(-int(sizes.max()) // _WORD), np.int64)
     words.view(np.uint8)[: len(data)] = np.frombuffer(data, np.uint8)

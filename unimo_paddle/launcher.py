@@ -253,7 +253,15 @@ def _end_of_stop(ranks: Sequence[_Rank], stop: _Stop) -> End:
 
 def _end_of_failure(failed: Sequence[_Rank]) -> End:
     # Who is killed takes others down, and they may be noticed in the same moment.
-    first = min(failed, key=lambda rank: (rank.code != -signal.SIGKILL, rank.code >= 0))
+    # A user's mistake on one is the others' broken connection.
+    first = min(
+        failed,
+        key=lambda rank: (
+            rank.code != -signal.SIGKILL,
+            rank.code != USER_ERROR_CODE,
+            rank.code >= 0,
+        ),
+    )
     if first.code == USER_ERROR_CODE:  # it would only be made again
         return End(USER_ERROR_CODE, first.tail().strip())
     cause = f"{first.describe()}; the last lines of {first.log}:\n{first.tail()}"

@@ -115,9 +115,10 @@ def build_training(
         network = task.build_network()
         network.train()
         feeds, votes = _declare(fields), distributed.declare_votes()
+        # Before what is computed again: its variables go to the beginning of the program.
+        scale = execution.loss_scale()
         with execution.computing() as parts:
             fetches = dict(task.loss(network, feeds))
-        scale = execution.loss_scale()
         loss = fetches["loss"] if scale is None else scale.of(fetches["loss"])
         pairs = paddle.static.append_backward(loss, network.parameters())
         parts.recompute()
@@ -162,10 +163,10 @@ def build_pass(
         feeds = _declare(fields, scalars)
         for name in by:
             feeds[name].stop_gradient = False
+        scale = execution.loss_scale()
         with execution.computing() as parts:
             fetches = dict(compute(network, feeds))
         inputs = [feeds[name] for name in by]
-        scale = execution.loss_scale()
         loss = fetches["loss"] if scale is None else scale.of(fetches["loss"])
         found = paddle.static.append_backward(loss, [*network.parameters(), *inputs])
         parts.recompute()

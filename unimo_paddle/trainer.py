@@ -207,6 +207,7 @@ class Trainer:
     def save(self) -> None:
         """Begin to publish a checkpoint of this step; rank 0 writes, beside the updates."""
         if distributed.rank() == 0:
+            self.writer.wait()  # before the copies are made: one set of them at a time
             next_pass = self.step * self.config.gradient_accumulation
             self.writer.save(
                 self.output_dir / CHECKPOINT_DIR,
@@ -269,6 +270,7 @@ class Trainer:
             self.writer,
         ):
             log.hyper_parameters(self.settings, ["train/loss"])
+            distributed.meet()  # data and programs may be ready at very different times
             while self.step < self.max_steps:
                 learning_rate = self.optimizer.schedule.get_lr()
                 values, stops = self._advance(batches, wants_stop=request.is_made)
@@ -278,6 +280,7 @@ class Trainer:
                 stops = stops and self.step < self.max_steps
                 if stops or self._is_due(config.checkpoint_interval):
                     self.save()
+                    distributed.meet()  # the first rank may have waited for a slow disk
                 self.writer.check()
                 if stops:
                     self.writer.wait()

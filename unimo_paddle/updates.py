@@ -106,6 +106,7 @@ class Update:
             # No name holds the batch: while the next one is made this one must be gone.
             values = self._pass.run(runner, {**next(batches), **votes}, place)
         if self._application is not None:
+            distributed.meet()  # several programs lie behind, on each rank its own
             values |= runner.run(self._application, votes)
         return {**votes, **values}
 
@@ -171,8 +172,8 @@ class WholePass:
 class CachedPass:
     """A batch encoded slice by slice, its features twice (see ``CachedLoss``).
 
-    All ranks run the same programs equally often, for their batches have equal sizes; of these
-    programs only ``combine`` holds collectives.
+    All ranks run the same programs equally often, for their batches have equal sizes: the terms
+    that each of them logs are averaged over the ranks.
     """
 
     def __init__(
@@ -214,6 +215,7 @@ class CachedPass:
         """See ``Pass``."""
         encode, shares = self._cached.encode, self._cached.shares
         features = self._features(runner, batch, place)
+        distributed.meet()
         values = runner.run(self.combine, {**batch, **features})
         gradients = {x + GRADIENT_SUFFIX: values.pop(x + GRADIENT_SUFFIX) for x in features}
         totals = {name: values.pop(name) for name in self._cached.totals}

@@ -61,7 +61,8 @@ class Dropout(nn.Layer):
         """Return x, thinned out in training."""
         if not self.training or self.rate == 0.0:
             return x
-        seed = paddle.randint(0, LARGEST_SEED, [1], "int32")
+        # Not 0, which means none: Paddle would draw one of its own.
+        seed = paddle.randint(1, LARGEST_SEED, [1], "int32")
         # The public function takes no seed that is drawn when the program runs.
         return _C_ops.dropout(x, seed, self.rate, False, "upscale_in_train", 0, False)
 
