@@ -73,6 +73,7 @@ def test_one_process_measures_what_two_measured_together(folder: Path, run_tool,
         assert together[name] == pytest.approx(value, rel=1e-12), name
 
 
+@pytest.mark.slow
 def test_processes_measure_a_finished_run_together(folder: Path, tmp_path: Path) -> None:
     copy = shutil.copytree(folder, tmp_path / "copy")
     (copy / "evaluation-test.json").unlink()
@@ -101,6 +102,7 @@ def test_a_run_goes_on_with_another_number_of_processes(
         )
 
 
+@pytest.mark.slow
 def test_fewer_processes_with_the_same_batches_take_up_the_data_where_they_were(
     folder: Path, tmp_path: Path
 ) -> None:

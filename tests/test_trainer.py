@@ -98,7 +98,11 @@ def ran_through(write_short_run, tmp_path_factory: pytest.TempPathFactory):
 
 @pytest.mark.parametrize(
     ("form", "num_workers"),
-    [(form, count) for form in FORMS for count in (0, 2)] + [("plain", 1), ("plain", 4)],
+    [
+        *((form, 0) for form in FORMS),
+        *(("plain", count) for count in (1, 4)),
+        *(pytest.param(form, 2, marks=pytest.mark.slow) for form in FORMS),
+    ],
 )
 def test_stopped_and_resumed_run_equals_the_one_that_ran_through(
     write_short_run, ran_through, tmp_path: Path, num_workers: int, form: str

@@ -250,7 +250,7 @@ class AdversarialPass:
         *,
         seed: int,
         share: float,
-        execution: Execution,
+        execution: Execution = PLAIN,
     ) -> None:
         self._perturbed = perturbed
         fields = (*fields, *perturbed.fields)

@@ -193,5 +193,5 @@ def test_size_columns_are_width_and_height(columns):
 
 def test_the_dropout_of_the_head_is_the_models_unless_it_is_set(make_task):
     model = asdict(make_task().model)
-    assert make_task().build_network().head.dropout.p == model["attention_dropout"] == 0.1
-    assert make_task(head_dropout=0.0).build_network().head.dropout.p == 0.0
+    assert make_task().build_network().head.dropout.rate == model["attention_dropout"] == 0.1
+    assert make_task(head_dropout=0.0).build_network().head.dropout.rate == 0.0
