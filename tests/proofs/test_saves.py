@@ -27,7 +27,7 @@ from unimo_paddle.checkpoint import (
 from unimo_paddle.errors import USER_ERROR_CODE, UserError
 
 ROOT = Path(__file__).resolve().parents[2]
-NUM_KILLS_SHORT, NUM_KILLS = 20, 200
+NUM_KILLS_SHORT, NUM_KILLS = 10, 200
 KEEP = 2
 SAVES_BEFORE_KILL = 2
 
