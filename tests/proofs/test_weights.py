@@ -166,5 +166,5 @@ def test_other_arrays_that_lie_about_their_size_fill_no_memory(tmp_path: Path, s
     path = tmp_path / "arrays.npz"
     path.write_bytes(archive(**{f"{name}.npy": member for name in names}))
     table = SimpleNamespace(images=[None] * 3, path=path)
-    refused(VisualWords.load, path)
-    refused(read_features, path, table)
+    assert str(path) in refused(VisualWords.load, path)
+    assert str(path) in refused(read_features, path, table)
