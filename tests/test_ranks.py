@@ -155,6 +155,28 @@ def test_ranks_wait_for_one_that_comes_later_than_gloo_would(tmp_path: Path) -> 
     assert done.returncode == 0 and "[0, 1]" in done.stdout, done.stdout + done.stderr
 
 
+ELSEWHERE = """
+import os, runpy, sys
+
+if os.environ["PADDLE_TRAINER_ID"] == "1":
+    sys.argv[-1] += "_of_its_own"
+sys.path.insert(0, "tools")
+runpy.run_path("tools/train.py", run_name="__main__")
+"""
+
+
+def test_a_folder_that_only_one_of_them_sees_is_refused(folder: Path, tmp_path: Path) -> None:
+    (tmp_path / "elsewhere.py").write_text(ELSEWHERE)
+    copy = shutil.copytree(folder, tmp_path / "copy")
+    command = [sys.executable, "tools/launch.py", "--num_processes", "2", "--log_dir"]
+    command += [str(tmp_path / "ranks"), str(tmp_path / "elsewhere.py"), "--resume_if_any"]
+    command += ["--config", str(copy / "config.yaml"), "--output_dir", str(copy)]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 2, done.stdout + done.stderr
+    assert "newest checkpoint is step-6 for process 0 and none for process 1" in done.stdout
+    assert not (tmp_path / "copy_of_its_own").exists()
+
+
 # ---- what is no number on one of them
 
 POISONED = """

@@ -6,6 +6,8 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
+import numpy as np
+
 from unimo_paddle import distributed
 from unimo_paddle.checkpoint import latest_checkpoint, load_checkpoint
 from unimo_paddle.errors import UserError
@@ -66,6 +68,7 @@ def build_trainer(config: RunConfig, *, resume: bool = False) -> Trainer:
     distributed.start()
     folder = Path(config.output_dir)
     newest = latest_checkpoint(folder / CHECKPOINT_DIR)
+    _check_shared(folder, newest)
     if newest is None and resume:
         raise UserError(
             f"nothing to resume in {folder}: no checkpoint was saved; run without --resume"
@@ -94,6 +97,21 @@ def build_trainer(config: RunConfig, *, resume: bool = False) -> Trainer:
     # Last: a resume that is refused leaves the settings that the checkpoints belong to.
     save(config, folder / CONFIG_NAME)
     return trainer
+
+
+def _check_shared(folder: Path, newest: Path | None) -> None:
+    """Refuse ranks that would go on from different steps: every machine must see one folder."""
+    name = "none" if newest is None else newest.name
+    name = np.frombuffer(name.encode(), np.uint8)
+    names = [
+        found["name"].tobytes().decode() for found in distributed.gather_arrays({"name": name})
+    ]
+    for rank, other in enumerate(names):
+        if other != names[0]:
+            raise UserError(
+                f"output_dir {folder}: the newest checkpoint is {names[0]} for process 0 and "
+                f"{other} for process {rank}; give all machines the same folder"
+            )
 
 
 def load_run(folder: Path) -> RunConfig:

@@ -126,6 +126,14 @@ def num_ranks() -> int:
     return paddle.distributed.get_world_size() if _is_member() else 1
 
 
+def device() -> paddle.CPUPlace | paddle.CUDAPlace:
+    """Where this process computes: on a machine of several GPUs each rank has its own."""
+    if not paddle.is_compiled_with_cuda():
+        return paddle.CPUPlace()
+    # Of what a launcher sets (FLAGS_selected_gpus); the first one without.
+    return paddle.CUDAPlace(paddle.distributed.ParallelEnv().device_id)
+
+
 def declare_votes() -> dict[str, Tensor]:
     """The feed by which each rank votes for an end of the run; none with one rank."""
     if num_ranks() == 1:
@@ -220,7 +228,7 @@ def _gatherer() -> Callable[[np.ndarray], np.ndarray]:
     with paddle.static.program_guard(program):
         words = paddle.static.data("words", [-1], "int64")
         gathered = gather_ids(words)
-    executor = paddle.static.Executor()
+    executor = paddle.static.Executor(device())
 
     def gather(value: np.ndarray) -> np.ndarray:
         (result,) = executor.run(program, feed={"words": value}, fetch_list=[gathered])

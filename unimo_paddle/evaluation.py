@@ -15,7 +15,8 @@ from tqdm import tqdm
 from unimo_paddle import distributed
 from unimo_paddle.checkpoint import describe_mismatch
 from unimo_paddle.data.fields import Batch
-from unimo_paddle.data.loader import Stream, share_of_sweep, sweep
+from unimo_paddle.data.loader import Stream
+from unimo_paddle.data.sweep import check_sweep, share_of_sweep, sweep
 from unimo_paddle.errors import UserError
 from unimo_paddle.process import report_progress
 from unimo_paddle.program import Runner, StaticProgram, build_evaluation, build_service
@@ -99,6 +100,8 @@ class Evaluator:
                 report_progress()
         mine = {key: np.concatenate(values) for key, values in outputs.items()}
         parts = [found for found in distributed.gather_arrays(mine) if found]
+        count = len(stream.records)
+        check_sweep(count - sum(len(found[INDEX]) for found in parts), count)
         if len(parts) == 1:
             return parts[0]
         return {key: np.concatenate([found[key] for found in parts]) for key in parts and parts[0]}
@@ -135,8 +138,9 @@ class Evaluator:
             self._loss = build_evaluation(self.task, stream.fields)
             self._fill(self._loss)
         totals: dict[str, float] = defaultdict(float)
-        limit = self.config.max_loss_batches * self.config.batch_size
-        part = _share(stream, min(limit, len(stream.records)))
+        count = self.config.max_loss_batches * self.config.batch_size
+        count = min(count, len(stream.records))
+        part = _share(stream, count)
         for batch, indices in self._sweep(stream, part):
             for key, value in self.runner.run(self._loss, batch).items():
                 totals[key] += float(value) * len(indices)
@@ -144,9 +148,10 @@ class Evaluator:
             report_progress()
         mine = {key: np.array(value) for key, value in totals.items()}
         shares = [share for share in distributed.gather_arrays(mine) if share]
+        num_used = sum(float(share[INDEX]) for share in shares)
+        check_sweep(count - round(num_used), count)
         sums = {key: sum(float(share[key]) for share in shares) for key in shares[0]}
-        count = sums.pop(INDEX)
-        return {f"loss/{key}": value / count for key, value in sums.items()}
+        return {f"loss/{key}": value / num_used for key, value in sums.items() if key != INDEX}
 
 
 def _share(stream: Stream, count: int) -> range:

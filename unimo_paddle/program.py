@@ -261,8 +261,7 @@ class Runner:
 
     def __init__(self) -> None:
         self.scope = paddle.static.Scope()
-        on_gpu = paddle.is_compiled_with_cuda()
-        self.place = paddle.CUDAPlace(0) if on_gpu else paddle.CPUPlace()
+        self.place = distributed.device()
         self.executor = paddle.static.Executor(self.place)
 
     def start(self, program: StaticProgram) -> None:

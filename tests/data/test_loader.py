@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from unimo_paddle.data.fields import Field
-from unimo_paddle.data.loader import Loader, Stream, bucket, sweep
+from unimo_paddle.data.loader import Loader, Stream, bucket
 from unimo_paddle.errors import BadSample, UserError
 
 FIELDS = (Field("record", ()), Field("draw", (), "float64"))
@@ -362,35 +362,3 @@ def test_a_stream_without_use_is_named(wrong, message):
 def test_field_names_of_two_streams_must_differ():
     with pytest.raises(AssertionError, match="clash"):
         Loader([stream(), stream(name="second")], seed=0)
-
-
-def test_a_sweep_sees_every_record_once_in_order():
-    batches = list(sweep(range(10), encode, FIELDS, 4))
-    assert [batch["record"].tolist() for batch, _ in batches] == [
-        [0, 1, 2, 3],
-        [4, 5, 6, 7],
-        [8, 9],
-    ]
-    assert [indices.tolist() for _, indices in batches] == [[0, 1, 2, 3], [4, 5, 6, 7], [8, 9]]
-
-
-def test_a_sweep_leaves_bad_records_out_and_says_which_are_in():
-    batches = list(sweep(range(5), fail_at(1, BadSample("a", "b")), FIELDS, 2))
-    assert [indices.tolist() for _, indices in batches] == [[0], [2, 3], [4]]
-
-
-def test_a_sweep_twice_gives_the_same_numbers():
-    first, again = (
-        [b["draw"].tolist() for b, _ in sweep(range(9), encode, FIELDS, 4)] for _ in "ab"
-    )
-    assert first == again
-
-
-def test_a_sweep_over_bad_records_only_is_refused():
-    with pytest.raises(UserError, match="none of the 3 records"):
-        list(sweep(range(3), always_bad_below(3), FIELDS, 2))
-
-
-def test_a_sweep_stops_at_the_cap():
-    with pytest.raises(UserError, match="11 of 11 samples cannot be used"):
-        list(sweep(range(100), always_bad_below(50), FIELDS, 20))

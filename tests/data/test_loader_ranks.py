@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from tests.data.test_loader import LENGTHS, other_stream, records_of, stream
-from unimo_paddle.data.loader import Loader, share_of_sweep, sweep
+from unimo_paddle.data.loader import Loader
 
 NUM_RECORDS = len(LENGTHS)
 
@@ -61,26 +61,3 @@ def test_a_new_stream_begins_as_if_it_had_always_been_there() -> None:
     new.go_on(5, old.position(5))
     always = Loader([stream(), other_stream()], seed=1)
     np.testing.assert_array_equal(new.batch(6)["other"], always.batch(6)["other"])
-
-
-@pytest.mark.parametrize("num_ranks", [1, 2, 3, 5, 40])
-@pytest.mark.parametrize("count", [0, 1, 7, 8, 103])
-def test_ranks_share_a_sweep_by_whole_batches(num_ranks: int, count: int) -> None:
-    shares = [share_of_sweep(count, 8, rank, num_ranks) for rank in range(num_ranks)]
-    assert [index for share in shares for index in share] == list(range(count))
-    sizes = [len(share) for share in shares]
-    assert max(sizes) - min(sizes) <= 8
-    assert all(share.start % 8 == 0 for share in shares if share)
-
-
-def test_batches_of_a_share_are_those_of_the_whole() -> None:
-    items = stream(21)
-    whole = list(sweep(items.records, items.encode, items.fields, 8))
-    parts = []
-    for rank in range(2):
-        part = share_of_sweep(21, 8, rank, 2)
-        parts += sweep(items.records, items.encode, items.fields, 8, part=part)
-    assert len(parts) == len(whole) == 3
-    for (batch, indices), (expected, expected_indices) in zip(parts, whole, strict=True):
-        np.testing.assert_array_equal(indices, expected_indices)
-        np.testing.assert_array_equal(batch["draw"], expected["draw"])

@@ -12,7 +12,8 @@ import pytest
 from paddle import static
 
 from unimo_paddle.data.images import ImageConfig
-from unimo_paddle.data.loader import Loader, sweep
+from unimo_paddle.data.loader import Loader
+from unimo_paddle.data.sweep import sweep
 from unimo_paddle.errors import BadSample, UserError
 from unimo_paddle.models import ModelConfig
 from unimo_paddle.tasks.retrieval import RetrievalConfig, RetrievalDataConfig, RetrievalTask

@@ -211,54 +211,6 @@ class Loader:
         return batch
 
 
-def sweep(
-    records: Sequence[Any],
-    encode: Encode,
-    fields: Sequence[Field],
-    batch_size: int,
-    *,
-    seed: int = 0,
-    multiple_of: int = 1,
-    bad_sample_limit: float = 0.01,
-    part: range | None = None,
-) -> Iterator[tuple[Batch, np.ndarray]]:
-    """Go over every record once, in order, for evaluation; the last batch may be smaller.
-
-    Args:
-        part: the records that this process goes over, whole batches of them; None: all.
-
-    Yields:
-        The batch and the indices [B] int64 of its records. A bad sample is logged and left out,
-        under the same cap as in training.
-    """
-    num_skipped = 0
-    part = range(len(records)) if part is None else part
-    for start in part[::batch_size]:
-        samples, indices = [], []
-        for index in range(start, min(start + batch_size, part.stop)):
-            try:
-                rng = np.random.default_rng((seed, index))
-                samples.append(encode(records[index], rng))
-                indices.append(index)
-            except BadSample as bad:
-                num_skipped += 1
-                logger.warning("skipped a sample: %s", bad)
-                skip = _Skip("evaluation", index, bad)
-                _check_limit(num_skipped, index + 1 - part.start, bad_sample_limit, skip)
-        if samples:
-            batch = collate(samples, fields, multiple_of=multiple_of)
-            yield batch, np.asarray(indices, np.int64)
-    if num_skipped and num_skipped == len(part):
-        raise UserError(f"none of the {num_skipped} records can be used; see the warnings above")
-
-
-def share_of_sweep(count: int, batch_size: int, rank: int, num_ranks: int) -> range:
-    """The records, of so many, that a rank goes over: whole batches, so that all are the same."""
-    num_batches = -(-count // batch_size)
-    first, last = (num_batches * (rank + i) // num_ranks for i in range(2))
-    return range(first * batch_size, min(last * batch_size, count))
-
-
 class _Feed:
     """The endless, indexable sequence of one stream's positions."""
 

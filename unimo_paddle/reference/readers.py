@@ -10,9 +10,10 @@ import numpy as np
 
 from unimo_paddle.data.fields import Batch, Field, collate
 from unimo_paddle.data.images import ImageConfig
-from unimo_paddle.data.loader import Encode, Loader, sweep
+from unimo_paddle.data.loader import Encode, Loader
 from unimo_paddle.data.original_order import by_epoch, by_seed, token_batches
 from unimo_paddle.data.original_regions import parse_original_regions
+from unimo_paddle.data.sweep import sweep
 from unimo_paddle.reference.layouts import visible_matrix
 from unimo_paddle.reference.networks import NO_ASSETS
 from unimo_paddle.reference.recordings import Recording
