@@ -96,8 +96,22 @@ def test_what_goes_wrong_is_raised_by_the_next_call(tmp_path: Path, call: str) -
             getattr(writer, call)()
 
 
-def test_an_error_on_the_way_is_not_hidden_by_a_save(tmp_path: Path) -> None:
+def test_an_error_on_the_way_is_not_hidden_by_a_save_nor_hides_it(tmp_path: Path, caplog) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(ZeroDivisionError), CheckpointWriter() as writer:
         writer.save(tmp_path / "file", 1, ARRAYS, {}, keep=1)
         raise ZeroDivisionError
+    assert "cannot save checkpoint" in caplog.text
+
+
+def test_a_run_goes_on_where_an_old_checkpoint_cannot_be_removed(
+    tmp_path: Path, monkeypatch, caplog
+) -> None:
+    save_checkpoint(tmp_path, 1, ARRAYS, {}, keep=1)
+
+    def refuse(path: Path) -> None:
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr(checkpoint, "_remove_folder", refuse)
+    assert load_checkpoint(save_checkpoint(tmp_path, 2, ARRAYS, {}, keep=1)).step == 2
+    assert f"{tmp_path / 'step-1'} cannot be removed (Permission denied)" in caplog.text

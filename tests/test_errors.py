@@ -35,6 +35,12 @@ def main_raising(error: BaseException | None):
             "error: cannot write runs/log: Read-only file system; free space or choose another "
             "folder, then go on\n",
         ),
+        (
+            OSError(errno.EIO, "Input/output error", "train.jsonl"),
+            2,
+            "error: cannot read or write train.jsonl: Input/output error; the disk fails, use "
+            "another one\n",
+        ),
     ],
 )
 def test_tool_ends_with_one_line(

@@ -24,6 +24,8 @@ from unimo_paddle.config import RunConfig, build_trainer
 from unimo_paddle.data.fields import Batch
 from unimo_paddle.data.loader import Loader
 from unimo_paddle.errors import UserError
+from unimo_paddle.loss_scale import FIRST_SCALE, SCALE_NAME
+from unimo_paddle.program import Execution
 from unimo_paddle.trainer import Trainer
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -270,6 +272,22 @@ def test_loss_that_is_no_number_ends_the_run(write_short_run, tmp_path: Path) ->
     with pytest.raises(UserError, match=r"is (nan|inf) at step \d+, .*lower optimizer") as raised:
         build(write_short_run(EXPLOSION), tmp_path / "run").train()
     assert "\n" not in str(raised.value)
+
+
+def test_a_run_takes_up_a_loss_scale_and_tells_where_it_does_not_help(
+    write_short_run, tmp_path: Path, monkeypatch
+) -> None:
+    often = {"train.checkpoint_interval": 1, "train.max_steps": 1}
+    build(write_short_run(often), tmp_path / "run").train()
+    monkeypatch.setattr(Execution, "scales_loss", True)  # as of float16, which no CPU computes
+    changes = often | {"train.max_steps": 2, "train.bad_update_limit": 1}
+    trainer = build(write_short_run(changes), tmp_path / "run", resume=True)
+    assert trainer.runner.value(SCALE_NAME) == FIRST_SCALE
+    name = trainer.update.parameter_names[0]
+    weights = trainer.runner.value(name)
+    trainer.runner.restore(trainer.update.programs[0], {name: np.full_like(weights, np.inf)})
+    with pytest.raises(UserError, match=r"raise train\.bad_update_limit, or use .* bfloat16"):
+        trainer.train()
 
 
 def test_no_checkpoint_holds_what_is_no_number(write_short_run, tmp_path: Path) -> None:

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import logging
 import os
 import re
 import shutil
@@ -24,6 +25,8 @@ from safetensors.numpy import load_file as load_arrays
 from safetensors.numpy import save_file as save_arrays
 
 from unimo_paddle.errors import UserError
+
+logger = logging.getLogger(__name__)
 
 SHARD_BYTES = 2**31  # of arrays in a file, or one larger array
 STATE_NAME = "state.json"
@@ -77,14 +80,14 @@ def save_checkpoint(
         files[STATE_NAME] = _identify(unfinished / STATE_NAME)
         (unfinished / MANIFEST_NAME).write_bytes(_manifest(files))
         _publish(unfinished, [*files, MANIFEST_NAME], final)
-        for old in checkpoints(folder)[:-keep]:
-            if old != final:
-                _remove_folder(old)
     except (OSError, safetensors.SafetensorError) as error:
         raise UserError(
             f"cannot save checkpoint {final}: {getattr(error, 'strerror', None) or error}; earlier "
             "checkpoints are kept; free space or choose another output_dir, then resume"
         ) from error
+    for old in checkpoints(folder)[:-keep]:
+        if old != final:
+            _remove_old(old)
     return final
 
 
@@ -301,6 +304,18 @@ def _sync(path: Path) -> None:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
+
+
+def _remove_old(path: Path) -> None:
+    """A run goes on where it cannot be removed: what it has learnt is saved."""
+    try:
+        _remove_folder(path)
+    except OSError as error:
+        logger.warning(
+            "the old checkpoint %s cannot be removed (%s); remove it yourself",
+            path,
+            error.strerror or error,
+        )
 
 
 def _remove_folder(path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
@@ -11,6 +12,8 @@ from typing import Any
 import numpy as np
 
 from unimo_paddle.checkpoint import save_checkpoint
+
+logger = logging.getLogger(__name__)
 
 
 class CheckpointWriter:
@@ -36,10 +39,14 @@ class CheckpointWriter:
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        """Wait for the last save; its error is raised unless there is one already."""
+        """Wait for the last save; its error is raised, or told where one is under way."""
         self._thread.shutdown(wait=True)
-        if error is None:
+        try:
             self.wait()
+        except Exception as failure:
+            if error is None:
+                raise
+            logger.error("%s", failure)
 
     def save(
         self,

@@ -59,14 +59,17 @@ def report_user_errors(main: Callable[[], None]) -> Callable[[], None]:
         except OSError as error:
             if error.errno not in _DISK_ERRORS:
                 raise
-            print(
-                f"error: cannot write {error.filename or 'a file'}: {error.strerror}; free space "
-                "or choose another folder, then go on",
-                file=sys.stderr,
-            )
+            print(f"error: {_describe(error)}", file=sys.stderr)
             raise SystemExit(USER_ERROR_CODE) from None
         except KeyboardInterrupt:
             print("interrupted", file=sys.stderr)
             raise SystemExit(130) from None
 
     return run
+
+
+def _describe(error: OSError) -> str:
+    name = error.filename or "a file"
+    if error.errno == errno.EIO:
+        return f"cannot read or write {name}: {error.strerror}; the disk fails, use another one"
+    return f"cannot write {name}: {error.strerror}; free space or choose another folder, then go on"

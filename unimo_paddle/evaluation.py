@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 from collections import defaultdict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -23,6 +24,7 @@ from unimo_paddle.program import Runner, StaticProgram, build_evaluation, build_
 from unimo_paddle.tasks.base import Arrays, Task
 
 INDEX = "index"
+_STOP = "wants_stop"
 RETRIEVAL_DIRECTIONS = ("image_retrieval", "text_retrieval")
 
 
@@ -41,6 +43,10 @@ class EvaluationConfig:
             raise UserError(
                 f"evaluation.max_loss_batches is {self.max_loss_batches}; give at least 0"
             )
+
+
+class EvaluationStopped(Exception):
+    """A process was told to stop; all of them end their evaluation, without its numbers."""
 
 
 class Evaluator:
@@ -66,6 +72,7 @@ class Evaluator:
         self._services = {
             service.name: build_service(task, service) for service in (*task.services, *task.views)
         }
+        self.wants_stop: Callable[[], bool] = lambda: False  # asked between batches
         self._arrays = arrays
         self._loss: StaticProgram | None = None
         for program in self._services.values():
@@ -98,8 +105,7 @@ class Evaluator:
                 outputs[INDEX].append(indices)
                 progress.update(len(indices))
                 report_progress()
-        mine = {key: np.concatenate(values) for key, values in outputs.items()}
-        parts = [found for found in distributed.gather_arrays(mine) if found]
+        parts = self._gather({key: np.concatenate(values) for key, values in outputs.items()})
         count = len(stream.records)
         check_sweep(count - sum(len(found[INDEX]) for found in parts), count)
         if len(parts) == 1:
@@ -107,7 +113,8 @@ class Evaluator:
         return {key: np.concatenate([found[key] for found in parts]) for key in parts and parts[0]}
 
     def _sweep(self, stream: Stream, part: range) -> Iterator[tuple[Batch, np.ndarray]]:
-        return sweep(
+        """The batches of this rank, up to a request to stop."""
+        batches = sweep(
             stream.records,
             stream.encode,
             stream.fields,
@@ -115,6 +122,14 @@ class Evaluator:
             seed=self.seed,
             part=part,
         )
+        return itertools.takewhile(lambda _: not self.wants_stop(), batches)
+
+    def _gather(self, mine: Arrays) -> list[Arrays]:
+        """What the ranks found that had anything to do, unless one of them was told to stop."""
+        found = distributed.gather_arrays({**mine, _STOP: np.array(self.wants_stop())})
+        if any(arrays.pop(_STOP) for arrays in found):
+            raise EvaluationStopped
+        return [arrays for arrays in found if arrays]
 
     def measure(self, split: str) -> dict[str, float]:
         """The task's metrics and the mean loss of each objective on a split."""
@@ -146,8 +161,7 @@ class Evaluator:
                 totals[key] += float(value) * len(indices)
             totals[INDEX] += len(indices)
             report_progress()
-        mine = {key: np.array(value) for key, value in totals.items()}
-        shares = [share for share in distributed.gather_arrays(mine) if share]
+        shares = self._gather({key: np.array(value) for key, value in totals.items()})
         num_used = sum(float(share[INDEX]) for share in shares)
         check_sweep(count - round(num_used), count)
         sums = {key: sum(float(share[key]) for share in shares) for key in shares[0]}

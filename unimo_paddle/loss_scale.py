@@ -16,6 +16,7 @@ FIRST_SCALE = 2.0**15
 GOOD_UPDATES = 2000  # until it is doubled
 SCALE_NAME = "loss_scale"
 COUNT_NAME = "loss_scale_good_updates"
+STATE_NAMES = (SCALE_NAME, COUNT_NAME)  # a checkpoint of another precision has none
 
 
 class LossScale:

@@ -13,7 +13,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from math import isfinite
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import numpy as np
 
@@ -27,8 +27,14 @@ from unimo_paddle.checkpoint import (
 from unimo_paddle.checkpoint_writer import CheckpointWriter
 from unimo_paddle.data.loader import Loader
 from unimo_paddle.errors import UserError
-from unimo_paddle.evaluation import EvaluationConfig, Evaluator, format_table
+from unimo_paddle.evaluation import (
+    EvaluationConfig,
+    EvaluationStopped,
+    Evaluator,
+    format_table,
+)
 from unimo_paddle.logger import RunLogger
+from unimo_paddle.loss_scale import SCALE_NAME, STATE_NAMES
 from unimo_paddle.ops.products import PRECISIONS
 from unimo_paddle.optimizer import OptimizerConfig, build_optimizer
 from unimo_paddle.process import report_progress, stop_requests
@@ -167,6 +173,7 @@ class Trainer:
         self.evaluator = Evaluator(task, self.runner, evaluation, seed=seed)
         self.splits = evaluation.splits
         self.step = 0
+        self._saved_step = 0  # of the newest checkpoint of this process
         self.num_bad = 0  # updates that were left out
         self.num_bad_in_row = 0
 
@@ -180,11 +187,14 @@ class Trainer:
     def restore(self, checkpoint: Checkpoint) -> None:
         """Take weights, moments and position from a checkpoint of the same model."""
         for program in self.update.programs:
-            mismatch = describe_mismatch(self.runner.shapes(program), checkpoint.arrays)
+            shapes = self.runner.shapes(program)
+            optional = {name for name in STATE_NAMES if name not in checkpoint.arrays}
+            shapes = {name: shape for name, shape in shapes.items() if name not in optional}
+            mismatch = describe_mismatch(shapes, checkpoint.arrays)
             if mismatch:
                 raise UserError(mismatch)
             self.runner.restore(program, checkpoint.arrays)
-        self.step = checkpoint.step
+        self.step = self._saved_step = checkpoint.step
         self.optimizer.schedule.step(self.step)
         self._go_on_with_data(checkpoint.state)
 
@@ -206,6 +216,7 @@ class Trainer:
 
     def save(self) -> None:
         """Begin to publish a checkpoint of this step; rank 0 writes, beside the updates."""
+        self._saved_step = self.step
         if distributed.rank() == 0:
             self.writer.wait()  # before the copies are made: one set of them at a time
             next_pass = self.step * self.config.gradient_accumulation
@@ -270,6 +281,7 @@ class Trainer:
             self.writer,
         ):
             log.hyper_parameters(self.settings, ["train/loss"])
+            self.evaluator.wants_stop = lambda: request.is_made
             distributed.meet()  # data and programs may be ready at very different times
             while self.step < self.max_steps:
                 learning_rate = self.optimizer.schedule.get_lr()
@@ -283,8 +295,7 @@ class Trainer:
                     distributed.meet()  # the first rank may have waited for a slow disk
                 self.writer.check()
                 if stops:
-                    self.writer.wait()
-                    raise RunStopped(self.step, self.output_dir)
+                    self._stop()
                 if config.evaluation_interval and self._is_due(config.evaluation_interval):
                     metrics = self._evaluate(log)
             if not metrics:
@@ -328,8 +339,8 @@ class Trainer:
         limit = self.config.bad_update_limit
         if self.num_bad_in_row >= limit:
             raise UserError(
-                f"the {bad[0]} at step {self.step}, as in all of the last {limit} updates; lower "
-                "optimizer.learning_rate, or resume from the last checkpoint with another seed"
+                f"the {bad[0]} at step {self.step}, as in all of the last {limit} updates; "
+                f"{self._remedy(values)}"
             )
         logger.warning(
             "the %s at step %d: this update is left out; records of its batch on rank %d: %s",
@@ -338,6 +349,14 @@ class Trainer:
             distributed.rank(),
             self._records_of(self.step - 1),
         )
+
+    def _remedy(self, values: Mapping[str, np.ndarray]) -> str:
+        if SCALE_NAME in values and float(np.mean(values[SCALE_NAME])) > 1.0:
+            return (
+                f"the loss scale was still falling, from {float(np.mean(values[SCALE_NAME])):g}: "
+                "raise train.bad_update_limit, or use train.precision bfloat16"
+            )
+        return "lower optimizer.learning_rate, or resume from the last checkpoint with another seed"
 
     def _records_of(self, step: int) -> str:
         """The records of an update, by stream."""
@@ -353,11 +372,22 @@ class Trainer:
         for name in self.update.parameter_names:
             log.histogram(self.step, f"weights/{name}", self.runner.value(name))
         results = {}
-        for split in self.splits:
-            metrics = self.evaluator.measure(split)
-            log.scalars(self.step, {f"{split}/{name}": value for name, value in metrics.items()})
-            for name, picture in self.evaluator.pictures(split).items():
-                log.image(self.step, f"{split}/{name}", picture)
-            logger.info("step %d, %s", self.step, format_table(split, metrics))
-            results[split] = metrics
+        try:
+            for split in self.splits:
+                metrics = self.evaluator.measure(split)
+                scalars = {f"{split}/{name}": value for name, value in metrics.items()}
+                log.scalars(self.step, scalars)
+                for name, picture in self.evaluator.pictures(split).items():
+                    log.image(self.step, f"{split}/{name}", picture)
+                logger.info("step %d, %s", self.step, format_table(split, metrics))
+                results[split] = metrics
+        except EvaluationStopped:
+            self._stop()
         return results
+
+    def _stop(self) -> NoReturn:
+        """End the run after this update, with a checkpoint of it."""
+        if self._saved_step != self.step:
+            self.save()
+        self.writer.wait()
+        raise RunStopped(self.step, self.output_dir)
