@@ -198,10 +198,10 @@ def _own_rows(rows: Tensor, count: int, width: int) -> Tensor:
     return rows.reshape([count, -1, width])[rank()]
 
 
-def gather_ids(ids: Tensor) -> Tensor:
-    """Return the int64 ids [n] of all ranks [ranks * n]; they carry no gradient."""
+def gather_constants(values: Tensor) -> Tensor:
+    """Return the values [n, ...] of all ranks [ranks * n, ...]; no gradient goes through it."""
     count = num_ranks()
-    return ids if count == 1 else _C_ops.all_gather(ids, RING, count)
+    return values if count == 1 else _C_ops.all_gather(values, RING, count)
 
 
 def gather_arrays(arrays: Mapping[str, np.ndarray]) -> list[dict[str, np.ndarray]]:
@@ -227,7 +227,7 @@ def _gatherer() -> Callable[[np.ndarray], np.ndarray]:
     program = paddle.static.Program()
     with paddle.static.program_guard(program):
         words = paddle.static.data("words", [-1], "int64")
-        gathered = gather_ids(words)
+        gathered = gather_constants(words)
     executor = paddle.static.Executor(device())
 
     def gather(value: np.ndarray) -> np.ndarray:

@@ -222,14 +222,21 @@ class Temperature(nn.Layer):
     the gradient round beyond them.
     """
 
-    def __init__(self, start: float = 0.07, *, minimum: float = 0.01, maximum: float = 1.0) -> None:
+    def __init__(
+        self,
+        start: float = 0.07,
+        *,
+        minimum: float = 0.01,
+        maximum: float = 1.0,
+        name: str = "log_inverse_temperature",
+    ) -> None:
         super().__init__()
         assert 0.0 < minimum <= start <= maximum and minimum < maximum
         self.lowest = -math.log(maximum)
         self.highest = -math.log(minimum)
         initial = nn.initializer.Constant(-math.log(start))
         self.log_inverse = self.create_parameter(
-            [1], attr=paddle.ParamAttr(name="log_inverse_temperature", initializer=initial)
+            [1], attr=paddle.ParamAttr(name=name, initializer=initial)
         )
 
     def forward(self) -> paddle.Tensor:

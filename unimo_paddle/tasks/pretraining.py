@@ -30,6 +30,7 @@ from unimo_paddle.tasks.pretraining_network import PretrainingNetwork
 from unimo_paddle.tasks.pretraining_objectives import PretrainingObjectives
 from unimo_paddle.tasks.pretraining_pictures import draw_attention, draw_filling, draw_retrieval
 from unimo_paddle.tasks.pretraining_settings import (
+    ContrastConfig,
     Mixture,
     ObjectiveWeights,
     PretrainingDataConfig,
@@ -48,6 +49,7 @@ class PretrainingConfig(TaskConfig):
     data: PretrainingDataConfig = field(default_factory=PretrainingDataConfig)
     mixture: Mixture = field(default_factory=Mixture)
     weights: ObjectiveWeights = field(default_factory=ObjectiveWeights)
+    contrast: ContrastConfig = field(default_factory=ContrastConfig)
     masked_pair_share: float = 1.0  # share of a batch's pairs that are also encoded jointly, masked
     projection_size: int = 256  # numbers in image_features and text_features
     pooling: str = "first"  # what is projected: first row, mean of all, or means around places
@@ -71,6 +73,11 @@ class PretrainingConfig(TaskConfig):
         if not 0 <= self.masked_pair_share <= 1:
             raise UserError(
                 f"task.masked_pair_share is {self.masked_pair_share}; give a share from 0 to 1"
+            )
+        if self.contrast.has_candidates and not self.weights.contrastive:
+            raise UserError(
+                "task.contrast asks for candidates but task.weights.contrastive is 0; give it a "
+                "weight, or leave task.contrast out"
             )
         lows = {"projection_size": 1, "correlated_start": 0, "contrastive_chunk_size": 0}
         for name, low in lows.items():
@@ -131,6 +138,7 @@ class PretrainingTask(Task):
             model,
             assets_dir,
             weights=config.weights,
+            contrast=config.contrast,
             uses_regions=config.uses_regions,
             uses_language=config.uses_language,
         )

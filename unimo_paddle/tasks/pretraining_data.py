@@ -31,16 +31,21 @@ from unimo_paddle.data.sources import (
 from unimo_paddle.data.text import Tokenizer, split_at_words
 from unimo_paddle.errors import BadSample, UserError
 from unimo_paddle.models import ModelConfig
+from unimo_paddle.tasks.pretraining_candidates import Candidates
 from unimo_paddle.tasks.pretraining_fields import (
     GROUP,
-    Zipped,
+    candidate_inputs,
     caption_inputs,
     prefix_sample,
     prefixed,
     text_targets,
 )
 from unimo_paddle.tasks.pretraining_regions import RegionTargets
-from unimo_paddle.tasks.pretraining_settings import ObjectiveWeights, PretrainingDataConfig
+from unimo_paddle.tasks.pretraining_settings import (
+    ContrastConfig,
+    ObjectiveWeights,
+    PretrainingDataConfig,
+)
 from unimo_paddle.tasks.segments import TEXT_INPUTS, check_image, image_inputs
 from unimo_paddle.tasks.vocabulary import Vocabulary
 
@@ -57,6 +62,7 @@ class PretrainingEncoder:
         assets_dir: Path,
         *,
         weights: ObjectiveWeights,
+        contrast: ContrastConfig,
         uses_regions: bool,
         uses_language: bool,
     ) -> None:
@@ -64,6 +70,7 @@ class PretrainingEncoder:
         self.config = config
         self.model = model
         self.weights = weights
+        self.contrast = contrast
         self.uses_language = uses_language
         self.assets_dir = assets_dir
         self.vocabulary = Vocabulary(config.tokenizer, model, assets_dir)
@@ -170,13 +177,27 @@ class PretrainingEncoder:
         self, records: Sequence[PairRecord], batch_size: int, *, is_training: bool
     ) -> Stream:
         count = self.config.captions_per_image if is_training else 1
-        fields = (*self.masked_fields("pairs"), GROUP, *caption_inputs(count))
+        size = self.model.region_feature_size
+        extra = candidate_inputs(self.contrast, size)
+        fields = (*self.masked_fields("pairs"), GROUP, *caption_inputs(count), *extra)
         ids = self._caption_ids(records)
+        candidates = self._candidates(records, is_training=is_training)
 
-        def encode(record: tuple[PairRecord, list[list[int]]], rng: np.random.Generator) -> Sample:
-            return self._encode_pair(*record, rng, count=count, is_training=is_training)
+        def encode(number: int, rng: np.random.Generator) -> Sample:
+            known = len(ids[number])
+            order = rng.permutation(known) if is_training else np.arange(known)
+            chosen = [int(i) for i in np.resize(order, count)]
+            found = self._encode_pair(
+                records[number], ids[number], chosen, rng, is_training=is_training
+            )
+            return found | candidates.sample(number, chosen[0], rng)
 
-        return Stream("pairs", Zipped(records, ids), encode, fields, batch_size)
+        return Stream("pairs", range(len(records)), encode, fields, batch_size)
+
+    def _candidates(self, records: Sequence[PairRecord], *, is_training: bool) -> Candidates:
+        """What pairs are contrasted with beside their batch; in training there are files of it."""
+        rewrites = mined = None
+        return Candidates(self.contrast, self, records, rewrites=rewrites, mined=mined)
 
     def _caption_ids(self, records: Sequence[PairRecord]) -> list[list[list[int]]]:
         flat = [caption for record in records for caption in record.captions]
@@ -293,14 +314,12 @@ class PretrainingEncoder:
         self,
         record: PairRecord,
         captions: Sequence[Sequence[int]],
+        chosen: Sequence[int],
         rng: np.random.Generator,
         *,
-        count: int,
         is_training: bool,
     ) -> Sample:
-        """An image with ``count`` of its captions; the first of them is also seen jointly."""
-        order = rng.permutation(len(captions)) if is_training else np.arange(len(captions))
-        chosen = [int(i) for i in np.resize(order, count)]
+        """An image with some of its captions; the first of them is also seen jointly."""
         texts = [record.captions[i] for i in chosen]
         sample = self.encode_image(record, rng if is_training else None, texts)
         sample |= self.targets.hide(sample, record, rng)

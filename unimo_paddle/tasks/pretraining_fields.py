@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import Any
 
 from unimo_paddle.data.fields import Field, Sample
-from unimo_paddle.tasks.segments import PADDING_ID, TEXT_INPUTS
+from unimo_paddle.tasks.pretraining_settings import ContrastConfig
+from unimo_paddle.tasks.segments import PADDING_ID, TEXT_INPUTS, image_inputs
 
 
 def image_targets(num_classes: int = 0) -> tuple[Field, ...]:
@@ -58,17 +58,23 @@ def caption_inputs(count: int) -> tuple[Field, ...]:
 GROUP = Field("group", (), "int64")  # of the image: all its captions are positives
 
 
-class Zipped(Sequence):
-    """Two sequences read side by side."""
+# Of the fields of candidates. The weight [K] of each is 1 where it is real.
+REWRITE, MINED_IMAGE, MINED_TEXT = "rewrite_", "mined_image_", "mined_text_"
+WEIGHTS = "weights"
 
-    def __init__(self, first: Sequence, second: Sequence) -> None:
-        self._first, self._second = first, second
 
-    def __len__(self) -> int:
-        return len(self._first)
-
-    def __getitem__(self, index: int) -> tuple[Any, Any]:
-        return self._first[index], self._second[index]
+def candidate_inputs(contrast: ContrastConfig, feature_size: int) -> tuple[Field, ...]:
+    """What a pair is contrasted with beside its batch."""
+    fields: list[Field] = []
+    for prefix, count, inputs in (
+        (REWRITE, contrast.num_rewrites, TEXT_INPUTS),
+        (MINED_IMAGE, contrast.images_per_pair, image_inputs(feature_size)),
+        (MINED_TEXT, contrast.texts_per_pair, TEXT_INPUTS),
+    ):
+        if count:
+            several = tuple(replace(item, shape=(count, *item.shape)) for item in inputs)
+            fields += [*prefixed(prefix, several), Field(prefix + WEIGHTS, (count,), "float32")]
+    return tuple(fields)
 
 
 def prefixed(prefix: str, fields: Sequence[Field]) -> tuple[Field, ...]:

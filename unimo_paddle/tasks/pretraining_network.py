@@ -9,6 +9,7 @@ from paddle import Tensor, nn
 
 from unimo_paddle.models import (
     LanguageHead,
+    MatchHead,
     ModelConfig,
     ObjectNamesHead,
     ProjectionHead,
@@ -19,6 +20,7 @@ from unimo_paddle.models import (
 )
 from unimo_paddle.models.rows import NUM_PLACES, hide_rows, pool_places, pool_rows
 from unimo_paddle.tasks.base import Tensors
+from unimo_paddle.tasks.pooling import pool_pair
 from unimo_paddle.tasks.segments import TEXT_INPUTS, image_inputs, take
 
 if TYPE_CHECKING:
@@ -34,7 +36,9 @@ class PretrainingNetwork(nn.Layer):
     ) -> None:
         super().__init__()
         weights = config.weights
-        self.transformer = UnifiedTransformer(model, poolers=())
+        contrast = config.contrast
+        poolers = ("text", "image") if contrast.uses_joint_scores else ()
+        self.transformer = UnifiedTransformer(model, poolers=poolers)
         self.pooling = config.pooling
         if weights.contrastive:
             size = config.projection_size
@@ -42,6 +46,16 @@ class PretrainingNetwork(nn.Layer):
             self.image_projection = ProjectionHead(model, "image_projection", size, num_rows=rows)
             self.text_projection = ProjectionHead(model, "text_projection", size)
             self.temperature = Temperature(config.temperature, minimum=config.min_temperature)
+        if contrast.uses_joint_scores:
+            self.match_head = MatchHead(model)
+        if contrast.has_joint_temperature:  # its scores have no bound, so it starts at one
+            self.joint_temperature = Temperature(1.0, name="log_inverse_joint_temperature")
+        if contrast.has_mined_temperature:
+            self.mined_temperature = Temperature(
+                config.temperature,
+                minimum=config.min_temperature,
+                name="log_inverse_mined_temperature",
+            )
         if config.uses_language:
             self.language_head = LanguageHead(model, self.transformer.word_embedding)
         if weights.region_regression:
@@ -58,6 +72,13 @@ class PretrainingNetwork(nn.Layer):
     def embed_texts(self, batch: Tensors) -> Tensor:
         """Unit text features [B, projection_size] of texts encoded alone."""
         return self.text_projection(self.pool_texts(batch))
+
+    def score_pairs(self, batch: Tensors) -> Tensor:
+        """Joint scores [B, 1] of images and texts encoded together."""
+        inputs = take(batch, (*TEXT_INPUTS, *image_inputs()))
+        encoding = self.transformer(**inputs)
+        pooling = "first" if self.pooling == "first" else "mean"
+        return self.match_head(*pool_pair(self.transformer, encoding, inputs, pooling))
 
     def pool_images(self, batch: Tensors) -> Tensor:
         """What ``embed_images`` projects: [B, D], or [B, 10 * D] around places."""

@@ -14,22 +14,22 @@ import paddle
 from paddle import Tensor
 
 from unimo_paddle import losses
-from unimo_paddle.distributed import gather_ids, gather_rows, mean_scalars
+from unimo_paddle.distributed import mean_scalars
 from unimo_paddle.models.rows import (
     concat_rows,
     flatten_labels,
     gather_positions,
     hide_rows,
 )
-from unimo_paddle.ops.contrastive import contrastive_logsumexp
 from unimo_paddle.tasks.base import Tensors
+from unimo_paddle.tasks.pretraining_contrast import Contrast
 from unimo_paddle.tasks.pretraining_fields import (
     image_targets,
     object_targets,
     text_targets,
 )
 from unimo_paddle.tasks.pretraining_network import PretrainingNetwork
-from unimo_paddle.tasks.segments import TEXT_INPUTS, image_inputs, take
+from unimo_paddle.tasks.segments import image_inputs, take
 
 if TYPE_CHECKING:
     from unimo_paddle.tasks.pretraining import PretrainingConfig
@@ -63,46 +63,17 @@ class PretrainingObjectives:
 
     def __init__(self, config: PretrainingConfig) -> None:
         self._config = config
+        self.contrast = Contrast(config)
 
     def terms(self, network: PretrainingNetwork, batch: Tensors) -> dict[str, Tensor]:
         """The unweighted terms by name, and the temperature."""
         terms: dict[str, Tensor] = {}
         if self._config.weights.contrastive:
-            features = self.features(network, batch)
-            terms |= self.contrastive_terms(network, {**batch, **features})
+            features = self.contrast.features(network, batch)
+            terms |= self.contrast.terms(network, {**batch, **features})
         batch = self._with_joint_pairs(batch)
         totals = mean_scalars(_count(batch))
         return terms | self.masked_terms(network, batch, totals=totals)
-
-    def features(self, network: PretrainingNetwork, batch: Tensors) -> dict[str, Tensor]:
-        """Both sides of the pairs encoded alone: of images [B, D], of their captions [B, K, D]."""
-        captions = {item.name: batch[f"caption_{item.name}"] for item in TEXT_INPUTS}
-        count = captions["input_ids"].shape[1]
-        image = network.embed_images(batch)
-        text = network.embed_texts({name: ids.flatten(0, 1) for name, ids in captions.items()})
-        return {"image_features": image, "text_features": text.reshape([-1, count, text.shape[1]])}
-
-    def contrastive_terms(self, network: PretrainingNetwork, batch: Tensors) -> dict[str, Tensor]:
-        """What features and ids give; the other pairs of the batch, of all ranks, are negatives."""
-        image = gather_rows(batch["image_features"])
-        text = gather_rows(batch["text_features"].flatten(0, 1))
-        group, wording = gather_ids(batch["group"]), gather_ids(batch["caption_group"])
-        caption_group = paddle.ones_like(wording) * group.unsqueeze(1)
-        temperature = network.temperature()
-        # An image shares its duplicate id with the captions worded like its own first one.
-        sums = contrastive_logsumexp(
-            image,
-            text,
-            temperature,
-            group,
-            caption_group.flatten(),
-            wording[:, 0],
-            wording.flatten(),
-        )
-        return {
-            "contrastive": losses.symmetric_contrastive(*sums),
-            "temperature": temperature.mean(),
-        }
 
     def totals(self, batch: Tensors) -> dict[str, Tensor]:
         """How many words and regions of a batch are hidden, by kind: the mean of all ranks."""

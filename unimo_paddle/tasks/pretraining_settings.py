@@ -20,6 +20,8 @@ class PretrainingDataConfig:
     scenes: SceneConfig = field(default_factory=SceneConfig)  # what the built-in data holds
     pairs: str | None = None  # JSON lines of images with captions to train on (files)
     texts: tuple[str, ...] = ()  # plain text files, a paragraph or sentence a line (files)
+    rewrites: str | None = None  # rewritten captions of the pairs, by prepare_data.py rewrite
+    mined: str | None = None  # images and sentences for the pairs, by prepare_data.py mine
     statements: tuple[str, ...] = ()  # JSON lines of questions or hypotheses about images
     images: str | None = None  # folder of images without captions; none uses those of the pairs
     splits: dict[str, str] = field(
@@ -45,6 +47,79 @@ class PretrainingDataConfig:
         for name, low in lows.items():
             if getattr(self, name) < low:
                 raise UserError(f"task.data.{name} is {getattr(self, name)}; give at least {low}")
+
+
+REWRITE_KINDS = ("object", "attribute", "relation", "phrase", "sentence")
+
+
+@dataclass(frozen=True)
+class ContrastConfig:
+    """What a pair is contrasted with beside the other pairs of its batch, drawn for each step."""
+
+    rewrites_per_pair: int = 0  # captions that do not hold of the image: rewritten, or its likes'
+    others_per_pair: int = 0  # captions of any other images, beside the rewrites
+    paraphrases_per_pair: int = 0  # captions that say the same; they are positives
+    images_per_pair: int = 0  # mined images that show alike things; positives of the captions
+    texts_per_pair: int = 0  # mined sentences that say alike things; positives of the image
+    rewrite_kinds: tuple[str, ...] = ()  # object, attribute, relation, phrase, sentence; none = all
+    joint_scores: bool = True  # read rewrites and the caption with the image; false: alone
+    temperature_per_kind: bool = True  # one of its own for joint scores and for mined ones
+    logarithm: str = "direction"  # one for each direction, or one a pair (equation 1)
+
+    def __post_init__(self) -> None:
+        for name in ("rewrites", "others", "paraphrases", "images", "texts"):
+            count = getattr(self, f"{name}_per_pair")
+            if count < 0:
+                raise UserError(f"task.contrast.{name}_per_pair is {count}; give at least 0")
+        if self.logarithm not in ("direction", "pair"):
+            raise UserError(
+                f"task.contrast.logarithm is {self.logarithm!r}; choose direction or pair"
+            )
+        for kind in self.rewrite_kinds:
+            if kind not in REWRITE_KINDS:
+                raise UserError(
+                    f"task.contrast.rewrite_kinds holds {kind!r}; choose of "
+                    f"{', '.join(REWRITE_KINDS)}"
+                )
+
+    @property
+    def uses_joint_scores(self) -> bool:
+        """Whether pairs are read together for the contrastive term."""
+        return self.joint_scores and self._num_drawn > 0
+
+    @property
+    def _num_drawn(self) -> int:
+        return self.paraphrases_per_pair + self.rewrites_per_pair + self.others_per_pair
+
+    @property
+    def num_positive_rewrites(self) -> int:
+        """Paraphrases, after the caption itself where it is read with the image."""
+        return self.paraphrases_per_pair + self.uses_joint_scores
+
+    @property
+    def num_rewrites(self) -> int:
+        """Texts that are rewrites of a caption, or itself; positives come first."""
+        return self.uses_joint_scores + self._num_drawn
+
+    @property
+    def has_candidates(self) -> bool:
+        """Whether a pair is contrasted with anything beside its batch."""
+        return self.num_rewrites + self.num_mined > 0
+
+    @property
+    def num_mined(self) -> int:
+        """Images and texts that were mined for a pair."""
+        return self.images_per_pair + self.texts_per_pair
+
+    @property
+    def has_joint_temperature(self) -> bool:
+        """Whether joint scores have a temperature of their own."""
+        return self.uses_joint_scores and self.temperature_per_kind
+
+    @property
+    def has_mined_temperature(self) -> bool:
+        """Whether scores of what was mined have a temperature of their own."""
+        return self.num_mined > 0 and self.temperature_per_kind
 
 
 @dataclass(frozen=True)

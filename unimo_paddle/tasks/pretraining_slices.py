@@ -12,17 +12,14 @@ from typing import TYPE_CHECKING, Any
 
 from paddle import Tensor
 
-from unimo_paddle.data.fields import Field
 from unimo_paddle.tasks.base import CachedLoss, Sliced, Tensors
 from unimo_paddle.tasks.pretraining_data import PretrainingEncoder
-from unimo_paddle.tasks.pretraining_fields import GROUP, caption_inputs
 from unimo_paddle.tasks.pretraining_objectives import (
     WEIGHT_FIELDS,
     PretrainingObjectives,
     num_joint_pairs,
     total_names,
 )
-from unimo_paddle.tasks.segments import image_inputs
 
 if TYPE_CHECKING:
     from unimo_paddle.tasks.pretraining import PretrainingConfig
@@ -55,22 +52,18 @@ def slice_loss(
     objectives = PretrainingObjectives(config)
 
     def combine(network: Any, batch: Tensors) -> dict[str, Tensor]:
-        terms = objectives.with_loss(objectives.contrastive_terms(network, batch))
+        terms = objectives.with_loss(objectives.contrast.terms(network, batch))
         return terms | objectives.totals(batch)
 
     def share(network: Any, batch: Tensors) -> dict[str, Tensor]:
         return objectives.with_loss(objectives.masked_terms(network, batch, totals=batch))
 
-    count, size = encoder.config.captions_per_image, config.projection_size
-    *captions, caption_group = caption_inputs(count)
-    inputs = (*image_inputs(encoder.model.region_feature_size), *captions)
+    contrast = objectives.contrast
+    inputs = contrast.inputs(encoder.model.region_feature_size)
     return CachedLoss(
-        encode=Sliced(inputs, cut(num_pairs, num_slices), objectives.features),
-        features=(
-            Field("image_features", (size,), "float32"),
-            Field("text_features", (count, size), "float32"),
-        ),
-        fields=(GROUP, caption_group, *weights),
+        encode=Sliced(inputs, cut(num_pairs, num_slices), contrast.features),
+        features=contrast.feature_fields(),
+        fields=(*contrast.labels(), *weights),
         combine=combine,
         totals=total_names([item.name for item in weights]),
         shares=tuple(

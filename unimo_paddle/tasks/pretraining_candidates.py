@@ -1,0 +1,148 @@
+"""The host half of the contrastive candidates: what is drawn for a pair, as it is encoded.
+
+Candidates come from files that ``tools/prepare_data.py`` makes of the pairs; what a file lacks, or
+what has no file, as on the splits to evaluate on, has the weight zero.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol
+
+import numpy as np
+
+from unimo_paddle.data.fields import Sample, collate
+from unimo_paddle.data.sources import PairRecord
+from unimo_paddle.errors import BadSample
+from unimo_paddle.tasks.pretraining_fields import (
+    MINED_IMAGE,
+    MINED_TEXT,
+    REWRITE,
+    WEIGHTS,
+    prefix_sample,
+)
+from unimo_paddle.tasks.pretraining_settings import ContrastConfig
+from unimo_paddle.tasks.segments import TEXT_INPUTS, image_inputs
+
+if TYPE_CHECKING:
+    from unimo_paddle.tasks.pretraining_data import PretrainingEncoder
+
+
+class Rewrites(Protocol):
+    """Rewritten captions by number of record and caption."""
+
+    def negatives(self, record: int, caption: int, kinds: Sequence[str]) -> Sequence[str]:
+        """Texts of these kinds (none: all) that do not hold of the image."""
+
+    def paraphrases(self, record: int, caption: int) -> Sequence[str]:
+        """Texts that say what the caption says."""
+
+
+class Mined(Protocol):
+    """What was mined, by number of record."""
+
+    def images(self, record: int) -> Sequence[Path]:
+        """Image files, the nearest first."""
+
+    def texts(self, record: int) -> Sequence[str]:
+        """Sentences, the nearest first."""
+
+
+class Candidates:
+    """Draws what a pair is contrasted with beside its batch.
+
+    Args:
+        contrast: how many of what.
+        encoder: of single images and texts.
+        records: of the pairs; captions of others stand for no rewrite at all.
+        rewrites, mined: of these records; None where there is no file.
+    """
+
+    def __init__(
+        self,
+        contrast: ContrastConfig,
+        encoder: PretrainingEncoder,
+        records: Sequence[PairRecord],
+        *,
+        rewrites: Rewrites | None = None,
+        mined: Mined | None = None,
+    ) -> None:
+        self._contrast = contrast
+        self._encoder = encoder
+        self._records = records
+        self._rewrites = rewrites
+        self._mined = mined
+
+    def sample(self, number: int, caption: int, rng: np.random.Generator) -> Sample:
+        """The fields of the candidates of a record, beside one of its captions."""
+        contrast, found = self._contrast, {}
+        if contrast.num_rewrites:
+            found |= self._texts(REWRITE, self._draw_rewrites(number, caption, rng))
+        if contrast.images_per_pair:
+            known = self._mined.images(number) if self._mined else ()
+            found |= self._images(_draw(known, contrast.images_per_pair, rng), rng)
+        if contrast.texts_per_pair:
+            known = self._mined.texts(number) if self._mined else ()
+            found |= self._texts(MINED_TEXT, _draw(known, contrast.texts_per_pair, rng))
+        return found
+
+    def _draw_rewrites(
+        self, number: int, caption: int, rng: np.random.Generator
+    ) -> list[str | None]:
+        """The caption itself where it is read with the image, paraphrases, negatives."""
+        contrast, record = self._contrast, self._records[number]
+        texts: list[str | None] = []
+        if contrast.uses_joint_scores:
+            texts.append(record.captions[caption])
+        if contrast.paraphrases_per_pair:
+            known = self._rewrites.paraphrases(number, caption) if self._rewrites else ()
+            texts += _draw(known, contrast.paraphrases_per_pair, rng)
+        if contrast.rewrites_per_pair:
+            kinds = contrast.rewrite_kinds
+            known = self._rewrites.negatives(number, caption, kinds) if self._rewrites else ()
+            texts += _draw(known, contrast.rewrites_per_pair, rng)
+        if contrast.others_per_pair:
+            texts += self._draw_others(record.group, rng)
+        return texts
+
+    def _draw_others(self, group: int, rng: np.random.Generator) -> list[str | None]:
+        """Captions of other images; a place stays empty where the same image is drawn."""
+        texts: list[str | None] = []
+        for other in rng.integers(len(self._records), size=self._contrast.others_per_pair):
+            record = self._records[int(other)]
+            text = record.captions[rng.integers(len(record.captions))]
+            texts.append(None if record.group == group else text)
+        return texts
+
+    def _texts(self, prefix: str, texts: Sequence[str | None]) -> Sample:
+        encoded = [self._encoder.encode_text(text or "") for text in texts]
+        weights = np.array([text is not None for text in texts], np.float32)
+        return prefix_sample(prefix, {**collate(encoded, TEXT_INPUTS), WEIGHTS: weights})
+
+    def _images(self, paths: Sequence[Path | None], rng: np.random.Generator) -> Sample:
+        """Images as they are augmented for training; one that cannot be used counts as absent."""
+        size = self._encoder.model.region_feature_size
+        nothing = {
+            "region_features": np.zeros((1, size), np.float32),
+            "region_boxes": np.zeros((1, 5), np.float32),
+            "region_mask": np.ones(1, np.float32),
+        }
+        encoded, weights = [], []
+        for path in paths:
+            sample = nothing
+            if path is not None:
+                try:
+                    sample = self._encoder.encode_image(path, rng)
+                except BadSample:
+                    path = None
+            encoded.append(sample)
+            weights.append(path is not None)
+        fields = collate(encoded, image_inputs(size))
+        return prefix_sample(MINED_IMAGE, {**fields, WEIGHTS: np.array(weights, np.float32)})
+
+
+def _draw(known: Sequence[Any], count: int, rng: np.random.Generator) -> list[Any]:
+    """``count`` of them, none twice; None where there are fewer."""
+    chosen = rng.permutation(len(known))[:count]
+    return [*(known[i] for i in chosen), *[None] * (count - len(chosen))]

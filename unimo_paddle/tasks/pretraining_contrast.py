@@ -1,0 +1,223 @@
+"""Cross-modal contrastive learning: a pair, its batch, and candidates of its own.
+
+"UNIMO" (arXiv 2012.15409), section 2.1 and equation 1. Images and texts encoded alone give
+separate scores: of all pairs of the batch, over all ranks, and of mined images and sentences.
+Captions and rewritten captions encoded with the image give joint scores.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+import paddle
+from paddle import Tensor
+
+from unimo_paddle import losses
+from unimo_paddle.data.fields import Field
+from unimo_paddle.distributed import gather_constants, gather_rows
+from unimo_paddle.ops.contrastive import contrastive_logsumexp
+from unimo_paddle.tasks.base import Tensors
+from unimo_paddle.tasks.pretraining_fields import (
+    GROUP,
+    MINED_IMAGE,
+    MINED_TEXT,
+    REWRITE,
+    WEIGHTS,
+    candidate_inputs,
+    caption_inputs,
+)
+from unimo_paddle.tasks.segments import TEXT_INPUTS, image_inputs, take
+
+if TYPE_CHECKING:
+    from unimo_paddle.tasks.pretraining import PretrainingConfig
+    from unimo_paddle.tasks.pretraining_network import PretrainingNetwork
+
+
+@dataclass
+class _Extra:
+    """Scores [N, K] of the candidates that only a row has, with their weights."""
+
+    scores: list[Tensor] = field(default_factory=list)
+    weights: list[Tensor] = field(default_factory=list)
+
+    def add(self, scores: Tensor, weights: Tensor) -> None:
+        self.scores.append(scores)
+        self.weights.append(weights)
+
+    def join(self, sums: Tensor) -> Tensor:
+        """The log-sum-exps [ranks * N] with the candidates of all ranks' rows."""
+        if not self.scores:
+            return sums
+        scores = gather_rows(paddle.concat(self.scores, axis=1))
+        weights = gather_constants(paddle.concat(self.weights, axis=1))
+        return losses.add_candidates(sums, scores, weights)
+
+
+class Contrast:
+    """The contrastive term, in two halves: features of the parts, then the loss of all of them."""
+
+    def __init__(self, config: PretrainingConfig) -> None:
+        self._config = config
+        self._contrast = config.contrast
+
+    # ---- fields
+
+    def inputs(self, feature_size: int) -> tuple[Field, ...]:
+        """What ``features`` reads of a pair."""
+        *captions, _ = caption_inputs(self._config.data.captions_per_image)
+        candidates = candidate_inputs(self._contrast, feature_size)
+        return (*image_inputs(feature_size), *captions, *candidates)
+
+    def labels(self) -> tuple[Field, ...]:
+        """What ``terms`` reads beside the features."""
+        *_, caption_group = caption_inputs(self._config.data.captions_per_image)
+        weights = [item for item in self.inputs(1) if item.name.endswith("_" + WEIGHTS)]
+        return (GROUP, caption_group, *weights)
+
+    def feature_fields(self) -> tuple[Field, ...]:
+        """What ``features`` gives."""
+        config, contrast = self._config, self._contrast
+        size = config.projection_size
+        fields = [
+            Field("image_features", (size,), "float32"),
+            Field("text_features", (config.data.captions_per_image, size), "float32"),
+        ]
+        if contrast.uses_joint_scores:
+            fields.append(Field("joint_scores", (contrast.num_rewrites,), "float32"))
+        elif contrast.num_rewrites:
+            fields.append(Field("rewrite_features", (contrast.num_rewrites, size), "float32"))
+        if contrast.images_per_pair:
+            shape = (contrast.images_per_pair, size)
+            fields.append(Field("mined_image_features", shape, "float32"))
+        if contrast.texts_per_pair:
+            shape = (contrast.texts_per_pair, size)
+            fields.append(Field("mined_text_features", shape, "float32"))
+        return tuple(fields)
+
+    # ---- features
+
+    def features(self, network: PretrainingNetwork, batch: Tensors) -> dict[str, Tensor]:
+        """Pairs and candidates encoded: see ``feature_fields``; the first axis is the pairs'."""
+        contrast = self._contrast
+        found = {
+            "image_features": network.embed_images(batch),
+            "text_features": _embed_texts(network, batch, "caption_"),
+        }
+        if contrast.uses_joint_scores:
+            found["joint_scores"] = self._joint_scores(network, batch)
+        elif contrast.num_rewrites:
+            found["rewrite_features"] = _embed_texts(network, batch, REWRITE)
+        if contrast.images_per_pair:
+            images = take(batch, image_inputs(), MINED_IMAGE)
+            flat = network.embed_images({name: x.flatten(0, 1) for name, x in images.items()})
+            found["mined_image_features"] = _unflatten(flat, contrast.images_per_pair)
+        if contrast.texts_per_pair:
+            found["mined_text_features"] = _embed_texts(network, batch, MINED_TEXT)
+        return found
+
+    def _joint_scores(self, network: PretrainingNetwork, batch: Tensors) -> Tensor:
+        """Of an image with its first caption, then with the rewrites of it: [B, R]."""
+        count = self._contrast.num_rewrites
+        texts = take(batch, TEXT_INPUTS, REWRITE)
+        inputs = {name: x.flatten(0, 1) for name, x in texts.items()}
+        for name, value in take(batch, image_inputs()).items():
+            inputs[name] = paddle.repeat_interleave(value, count, axis=0)
+        return network.score_pairs(inputs).reshape([-1, count])
+
+    # ---- the loss
+
+    def terms(self, network: PretrainingNetwork, batch: Tensors) -> dict[str, Tensor]:
+        """What features and ids give; the other pairs of the batch, of all ranks, are negatives.
+
+        An image chooses among texts: captions of the batch, rewrites, mined sentences. A caption
+        chooses among images: those of the batch, and mined ones.
+        """
+        contrast = self._contrast
+        temperature = network.temperature()
+        terms = {"temperature": temperature.mean()}
+        image = gather_rows(batch["image_features"])
+        text = gather_rows(batch["text_features"].flatten(0, 1))
+        group, wording = gather_constants(batch["group"]), gather_constants(batch["caption_group"])
+        caption_group = paddle.ones_like(wording) * group.unsqueeze(1)
+        # An image shares its duplicate id with the captions worded like its own first one.
+        sums = contrastive_logsumexp(
+            image,
+            text,
+            temperature,
+            group,
+            caption_group.flatten(),
+            wording[:, 0],
+            wording.flatten(),
+        )
+        every, positive = _Extra(), _Extra()
+        if contrast.num_rewrites:
+            terms |= self._add_rewrites(network, batch, every, positive)
+        mined_temperature = temperature
+        if contrast.has_mined_temperature:
+            mined_temperature = network.mined_temperature()
+            terms["mined_temperature"] = mined_temperature.mean()
+        if contrast.texts_per_pair:
+            products = batch["image_features"].unsqueeze(1) * batch["mined_text_features"]
+            scores = products.sum(axis=-1) / mined_temperature
+            for extra in (every, positive):
+                extra.add(scores, batch[MINED_TEXT + WEIGHTS])
+        images = _Extra()
+        if contrast.images_per_pair:
+            captions, mined = batch["text_features"], batch["mined_image_features"]
+            scores = paddle.matmul(captions, mined, transpose_y=True) / mined_temperature
+            weights = paddle.ones_like(scores) * batch[MINED_IMAGE + WEIGHTS].unsqueeze(1)
+            images.add(scores.flatten(0, 1), weights.flatten(0, 1))
+        joined = (
+            every.join(sums.row_all),
+            positive.join(sums.row_positive),
+            images.join(sums.column_all),
+            images.join(sums.column_positive),
+        )
+        return {"contrastive": self._loss(joined, image, text, temperature), **terms}
+
+    def _add_rewrites(
+        self, network: PretrainingNetwork, batch: Tensors, every: _Extra, positive: _Extra
+    ) -> dict[str, Tensor]:
+        """Let rewrites join; those that are positives come first among them."""
+        contrast = self._contrast
+        temperature, told = network.temperature(), {}
+        if not contrast.uses_joint_scores:
+            products = batch["image_features"].unsqueeze(1) * batch["rewrite_features"]
+            scores = products.sum(axis=-1)
+        else:
+            scores = batch["joint_scores"]
+            if contrast.has_joint_temperature:
+                temperature = network.joint_temperature()
+                told["joint_temperature"] = temperature.mean()
+        scores, weights = scores / temperature, batch[REWRITE + WEIGHTS]
+        every.add(scores, weights)
+        count = contrast.num_positive_rewrites
+        if count:
+            positive.add(scores[:, :count], weights[:, :count])
+        return told
+
+    def _loss(
+        self, sums: tuple[Tensor, ...], image: Tensor, text: Tensor, temperature: Tensor
+    ) -> Tensor:
+        if self._contrast.logarithm == "direction":
+            return losses.symmetric_contrastive(*sums)
+        count = self._config.data.captions_per_image
+        own = paddle.repeat_interleave(image, count, axis=0) if count > 1 else image
+        scores = (own * text).sum(axis=1) / temperature
+        rows = None
+        if count > 1:
+            rows = paddle.arange(paddle.shape(text)[0]) // count
+        return losses.joint_contrastive(*sums, pair_scores=scores, pair_rows=rows)
+
+
+def _embed_texts(network: PretrainingNetwork, batch: Tensors, prefix: str) -> Tensor:
+    """Features [B, K, D] of the K texts beside each pair."""
+    texts = take(batch, TEXT_INPUTS, prefix)
+    count = texts["input_ids"].shape[1]
+    flat = network.embed_texts({name: x.flatten(0, 1) for name, x in texts.items()})
+    return _unflatten(flat, count)
+
+
+def _unflatten(features: Tensor, count: int) -> Tensor:
+    return features.reshape([-1, count, features.shape[1]])
