@@ -1,6 +1,7 @@
 """Measure a trained run on a split.
 
 python tools/evaluate.py --run runs/x --split test
+python tools/evaluate.py --run runs/x --split test --rerank 50 0
 python tools/launch.py --num_processes 2 tools/evaluate.py --run runs/x --split test
 """
 
@@ -12,7 +13,7 @@ from pathlib import Path
 from unimo_paddle import distributed
 from unimo_paddle.config import load_evaluator
 from unimo_paddle.errors import ToolParser, report_user_errors
-from unimo_paddle.evaluation import format_table, write_predictions, write_report
+from unimo_paddle.evaluation import format_stages, format_table, write_predictions, write_report
 from unimo_paddle.logger import configure_logging
 from unimo_paddle.pictures import write_picture
 from unimo_paddle.process import tune_process
@@ -30,6 +31,14 @@ def main() -> None:
         "--predictions", type=Path, help="also write what is predicted of each record, JSON lines"
     )
     parser.add_argument("--pictures", type=Path, help="folder to write the task's pictures to")
+    parser.add_argument(
+        "--rerank",
+        type=int,
+        nargs="+",
+        metavar="K",
+        default=[],
+        help="also search in two stages: joint scores order the first K of each query; 0: all",
+    )
     arguments = parser.parse_args()
     configure_logging()
     tune_process()
@@ -38,6 +47,7 @@ def main() -> None:
     # All processes of a job compute all of it together; one writes.
     predictions = evaluator.predictions(arguments.split) if arguments.predictions else []
     pictures = evaluator.pictures(arguments.split) if arguments.pictures else {}
+    stages = evaluator.search(arguments.split, arguments.rerank) if arguments.rerank else {}
     if distributed.rank() > 0:
         return
     if arguments.predictions:
@@ -50,6 +60,9 @@ def main() -> None:
             print(f"written: {path}")
     print(format_table(arguments.split, metrics))
     print(f"written: {write_report(arguments.run, arguments.split, metrics)}")
+    if stages:
+        print(format_stages(arguments.split, stages))
+        print(f"written: {write_report(arguments.run, f'{arguments.split}-rerank', stages)}")
 
 
 if __name__ == "__main__":

@@ -17,7 +17,6 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 from tqdm import tqdm
 
 from unimo_paddle.errors import ToolParser, UserError, report_user_errors
@@ -35,6 +34,12 @@ def main() -> None:
     parser.add_argument("--images", type=Path, nargs="+", help="image files to rank")
     parser.add_argument("--texts", nargs="+", help="texts to look for in the images")
     parser.add_argument("--top", type=int, default=5, help="images shown a text")
+    parser.add_argument(
+        "--rerank",
+        type=int,
+        default=50,
+        help="images that are read with each text, where the bundle has joint scores",
+    )
     parser.add_argument("--items", type=Path, help="JSON lines, a prediction is printed for each")
     parser.add_argument(
         "--item",
@@ -59,18 +64,27 @@ def main() -> None:
             )
         print_predictions(predict, items)
     elif arguments.images and arguments.texts:
-        print_ranking(Predictor(arguments.bundle), arguments.images, arguments.texts, arguments.top)
+        print_ranking(
+            Predictor(arguments.bundle),
+            arguments.images,
+            arguments.texts,
+            top=arguments.top,
+            first=arguments.rerank,
+        )
     else:
         parser.error("give --images with --texts, or --items, or --item")
 
 
-def print_ranking(predictor: Predictor, images: list[Path], texts: list[str], top: int) -> None:
+def print_ranking(
+    predictor: Predictor, images: list[Path], texts: list[str], *, top: int, first: int
+) -> None:
     """Print the images that fit each text best."""
-    similarities = predictor.embed_texts(texts) @ predictor.embed_images(images).T
-    for text, row in zip(texts, similarities, strict=True):
+    features = predictor.embed_images(images)
+    for text in texts:
         print(text)
-        for index in np.argsort(-row, kind="stable")[:top]:
-            print(f"  {row[index]:+.3f}  {images[index]}")
+        found = predictor.find_images(text, images, features=features, first=max(first, top))
+        for index, score in found[:top]:
+            print(f"  {score:+.3f}  {images[index]}")
 
 
 def print_predictions(

@@ -19,9 +19,11 @@ from unimo_paddle.data.fields import Batch
 from unimo_paddle.data.loader import Stream
 from unimo_paddle.data.sweep import check_sweep, share_of_sweep, sweep
 from unimo_paddle.errors import UserError
+from unimo_paddle.metrics.retrieval import RECALL_DEPTHS
 from unimo_paddle.process import report_progress
 from unimo_paddle.program import Runner, StaticProgram, build_evaluation, build_service
 from unimo_paddle.tasks.base import Arrays, Task
+from unimo_paddle.tasks.reranking import JOINT, SEPARATE
 
 INDEX = "index"
 _STOP = "wants_stop"
@@ -135,6 +137,19 @@ class Evaluator:
         """The task's metrics and the mean loss of each objective on a split."""
         return {**self.task.score(split, self.serve), **self._losses(split)}
 
+    def search(self, split: str, depths: Sequence[int]) -> dict[str, dict[str, float]]:
+        """Retrieval by separate scores, then in two stages, by depth.
+
+        Args:
+            depths: how many of the first of each query are read jointly; 0: all.
+        """
+        found: dict[str, dict[str, float]] = {}
+        for depth in depths:
+            stages = self.task.search(split, self.serve, depth or None)
+            found.setdefault(SEPARATE, stages[SEPARATE])
+            found[f"first {depth}" if depth else "all pairs"] = stages[JOINT]
+        return found
+
     def predictions(self, split: str) -> list[dict[str, Any]]:
         """What is predicted of each record of a split."""
         return self.task.predictions(split, self.serve)
@@ -182,7 +197,7 @@ def write_predictions(path: Path, predictions: Sequence[Mapping[str, Any]]) -> N
     path.write_text("".join(lines), "utf-8")
 
 
-def write_report(folder: Path, split: str, metrics: dict[str, float]) -> Path:
+def write_report(folder: Path, split: str, metrics: Mapping[str, Any]) -> Path:
     """Write ``evaluation-SPLIT.json`` into the run's folder."""
     path = folder / f"evaluation-{split}.json"
     path.write_text(json.dumps(metrics, indent=1) + "\n", "utf-8")
@@ -192,6 +207,20 @@ def write_report(folder: Path, split: str, metrics: dict[str, float]) -> Path:
 def format_table(split: str, metrics: dict[str, float]) -> str:
     """A table that a person reads: recall both ways, other metrics, then the losses."""
     return "\n".join([split, *_recall_rows(metrics), *_metric_rows(metrics)])
+
+
+def format_stages(split: str, stages: Mapping[str, Mapping[str, float]]) -> str:
+    """A table of retrieval in stages: recall both ways, pairs that were read jointly, seconds."""
+    header = f"  {'':<12}{'R@1':>14}{'R@5':>16}{'R@10':>16}{'pairs read':>14}{'seconds':>9}"
+    lines = [f"{split}, image / text retrieval", header]
+    for name, metrics in stages.items():
+        cells = ""
+        for depth in RECALL_DEPTHS:
+            both = [metrics[f"{direction}_recall@{depth}"] for direction in RETRIEVAL_DIRECTIONS]
+            cells += f"{both[0]:>8.3f} /{both[1]:>6.3f}"
+        counts = f"{metrics['num_pairs']:>14,.0f}{metrics['seconds']:>9.1f}"
+        lines.append(f"  {name:<12}{cells}{counts}")
+    return "\n".join(lines)
 
 
 def _recall_rows(metrics: dict[str, float]) -> list[str]:

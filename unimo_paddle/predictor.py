@@ -27,6 +27,7 @@ from unimo_paddle.tasks.bundle import (
     check_files,
 )
 from unimo_paddle.tasks.finetuning import PREDICT
+from unimo_paddle.tasks.reranking import SCORE_PAIRS
 from unimo_paddle.tasks.writing import GENERATE, SEED
 
 GRAPH_SUFFIXES = (".json", ".pdiparams")  # of the files that Paddle writes for a graph
@@ -63,6 +64,63 @@ class Predictor:
     def embed_texts(self, texts: Sequence[str]) -> np.ndarray:
         """Return unit features [N, D]; their inner product with an image's is the similarity."""
         return self._embed("embed_texts", texts, self._encode_text)
+
+    def score_pairs(self, images: Sequence[Image], texts: Sequence[str]) -> np.ndarray:
+        """Return a joint score [N] of each image with the text at its place; higher fits better.
+
+        Image and text are read together, a pass of the network for every pair.
+        """
+        if len(images) != len(texts):
+            raise UserError(
+                f"score_pairs: {len(images)} images and {len(texts)} texts; give one text an image"
+            )
+        encode_image = self._encode_once(self._encode_image)
+        encode_text = self._encode_once(self._encode_text)
+        pairs = list(zip(images, texts, strict=True))
+        return self._embed(
+            "score_pairs", pairs, lambda pair: {**encode_image(pair[0]), **encode_text(pair[1])}
+        )
+
+    def find_images(
+        self,
+        text: str,
+        images: Sequence[Image],
+        *,
+        features: np.ndarray | None = None,
+        first: int = 50,
+    ) -> list[tuple[int, float]]:
+        """Return the images that fit a text best, as (place in ``images``, score), best first.
+
+        Two stages: separate scores find the first ones, joint scores put them in order. A bundle
+        without joint scores leaves it at the first stage.
+
+        Args:
+            features: of the images, by ``embed_images``, where they are at hand.
+            first: how many are found.
+        """
+        if first < 1:
+            raise UserError(f"find_images: first is {first}; give at least 1")
+        features = self.embed_images(images) if features is None else features
+        (query,) = self.embed_texts([text])
+        scores = features @ query
+        found = np.argsort(-scores, kind="stable")[:first]
+        scores = scores[found]
+        if self.serves(SCORE_PAIRS):
+            scores = self.score_pairs([images[i] for i in found], [text] * len(found))
+        order = np.argsort(-scores, kind="stable")
+        return [(int(found[i]), float(scores[i])) for i in order]
+
+    @staticmethod
+    def _encode_once(encode: Callable[[Any], Sample]) -> Callable[[Any], Sample]:
+        """Encode what comes several times in a row, as a path or the same object, once."""
+        last: list[tuple[Any, Sample]] = []
+
+        def encode_next(item: Any) -> Sample:
+            if not (last and last[0][0] is item):
+                last[:] = [(item, encode(item))]
+            return last[0][1]
+
+        return encode_next
 
     def _encode_image(self, image: Image) -> Sample:
         is_array = isinstance(image, np.ndarray)

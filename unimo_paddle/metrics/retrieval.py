@@ -38,6 +38,28 @@ def ranks(
     return found
 
 
+def nearest(queries: np.ndarray, candidates: np.ndarray, count: int) -> np.ndarray:
+    """Return the candidates of the highest inner product with each query, best first.
+
+    Args:
+        queries, candidates: [N, D] and [M, D].
+        count: how many of each query; all where there are no more.
+
+    Returns:
+        [N, min(count, M)] int64.
+    """
+    count = min(count, len(candidates))
+    block_size = max(1, MAX_SCORES // max(1, len(candidates)))
+    found = np.empty((len(queries), count), np.int64)
+    for start in range(0, len(queries), block_size):
+        block = slice(start, start + block_size)
+        distances = -(queries[block] @ candidates.T)
+        chosen = np.argpartition(distances, count - 1, axis=1)[:, :count]
+        order = np.argsort(np.take_along_axis(distances, chosen, axis=1), axis=1, kind="stable")
+        found[block] = np.take_along_axis(chosen, order, axis=1)
+    return found
+
+
 def recall_both_ways(
     image_features: np.ndarray,
     text_features: np.ndarray,

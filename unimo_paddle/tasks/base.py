@@ -15,6 +15,7 @@ from paddle import Tensor, nn
 from unimo_paddle.adversarial import PerturbedLoss
 from unimo_paddle.data.fields import Field
 from unimo_paddle.data.loader import Stream
+from unimo_paddle.errors import UserError
 from unimo_paddle.models import ModelConfig
 
 Tensors = Mapping[str, Tensor]
@@ -141,6 +142,20 @@ class Task(ABC):
         Args:
             serve: (service name, stream) -> outputs of all records of the stream in order.
         """
+
+    def search(
+        self, split: str, serve: Callable[[str, Stream], Arrays], first: int | None
+    ) -> dict[str, dict[str, float]]:
+        """The metrics of both stages of retrieval on a split (``reranking``).
+
+        Args:
+            serve: as for ``score``.
+            first: candidates of each query whose joint score is taken; None: all.
+        """
+        raise UserError(
+            "this run does not find by separate and by joint scores; pre-train with "
+            "task.contrast.rewrites_per_pair above 0 and task.contrast.joint_scores"
+        )
 
     def predictions(
         self, split: str, serve: Callable[[str, Stream], Arrays]

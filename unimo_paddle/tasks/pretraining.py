@@ -36,6 +36,7 @@ from unimo_paddle.tasks.pretraining_settings import (
     PretrainingDataConfig,
 )
 from unimo_paddle.tasks.pretraining_slices import slice_loss
+from unimo_paddle.tasks.reranking import SCORE_PAIRS, search_in_two_stages
 from unimo_paddle.tasks.segments import TEXT_INPUTS, image_inputs
 
 logger = logging.getLogger(__name__)
@@ -147,10 +148,10 @@ class PretrainingTask(Task):
         self.views = self._make_views()
 
     def _make_services(self) -> tuple[Service, ...]:
-        """What is exported: each side encoded alone."""
+        """What is exported: each side encoded alone, and joint scores where they are learnt."""
         if not self.config.weights.contrastive:
             return ()
-        return (
+        services = (
             Service(
                 "embed_images",
                 self.image_inputs,
@@ -162,6 +163,11 @@ class PretrainingTask(Task):
                 lambda network, batch: {"text_features": network.embed_texts(batch)},
             ),
         )
+        if not self.config.contrast.uses_joint_scores:
+            return services
+        pair = (*TEXT_INPUTS, *self.image_inputs)
+        score = lambda network, batch: {"scores": network.score_pairs(batch).flatten()}  # noqa: E731
+        return (*services, Service(SCORE_PAIRS, pair, score))
 
     def _make_views(self) -> tuple[Service, ...]:
         """What the start and the pictures are made from; those of patches, as these are pixels."""
@@ -280,6 +286,15 @@ class PretrainingTask(Task):
             groups[images["index"]],
             caption_groups[texts["index"]],
         )
+
+    def search(
+        self, split: str, serve: Callable[[str, Stream], Arrays], first: int | None
+    ) -> dict[str, dict[str, float]]:
+        """See ``Task.search``; an image that several records name is one image."""
+        if not self.config.contrast.uses_joint_scores:
+            return super().search(split, serve, first)
+        records = self.encoder.read_split(split)
+        return search_in_two_stages(self.encoder.collection(records), serve, first)
 
     def pictures(self, split: str, serve: Callable[[str, Stream], Arrays]) -> dict[str, np.ndarray]:
         """What fixed captions retrieve, what is filled into hidden patches, where words look."""

@@ -46,6 +46,7 @@ from unimo_paddle.tasks.pretraining_settings import (
     ObjectiveWeights,
     PretrainingDataConfig,
 )
+from unimo_paddle.tasks.reranking import Collection
 from unimo_paddle.tasks.segments import TEXT_INPUTS, check_image, image_inputs
 from unimo_paddle.tasks.vocabulary import Vocabulary
 
@@ -241,6 +242,21 @@ class PretrainingEncoder:
         captions = [caption for record in records for caption in record.captions]
         encode = lambda text, rng: self.encode_text(text)  # noqa: E731
         return Stream("captions", captions, encode, TEXT_INPUTS, 256)
+
+    def collection(self, records: Sequence[PairRecord]) -> Collection:
+        """The images of the records, each once, and all captions, to search in."""
+        images = list({record.group: record for record in records}.values())
+        places = {record.group: place for place, record in enumerate(images)}
+        captions = [caption for record in records for caption in record.captions]
+        owners = [places[record.group] for record in records for _ in record.captions]
+        return Collection(
+            self.image_stream(images),
+            self.caption_stream(records),
+            encode_image=lambda number: self.encode_image(images[number]),
+            encode_text=lambda number: self.encode_text(captions[number]),
+            fields=(*TEXT_INPUTS, *self._inputs()),
+            owners=np.array(owners),
+        )
 
     def _inputs(self) -> tuple[Field, ...]:
         return image_inputs(self.model.region_feature_size)
