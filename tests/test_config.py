@@ -16,7 +16,8 @@ from unimo_paddle.settings.values import choices_of, field_types, options_of
 
 ROOT = Path(__file__).resolve().parents[1]
 MODEL_FILES = sorted((ROOT / "configs" / "model").glob("*.yaml"))
-RUN_FILES = [p for p in sorted((ROOT / "configs").rglob("*.yaml")) if p not in MODEL_FILES]
+ABLATION_FILES = sorted((ROOT / "configs" / "ablation").glob("*.yaml"))
+RUN_FILES = sorted(set((ROOT / "configs").rglob("*.yaml")) - {*MODEL_FILES, *ABLATION_FILES})
 
 
 @pytest.mark.parametrize("path", MODEL_FILES, ids=lambda path: path.name)

@@ -1,0 +1,257 @@
+"""Ablations: a run file trained with one thing changed at a time, over several seeds.
+
+Every training and evaluation is a process of ``tools/train.py`` and ``tools/evaluate.py``. What a
+run measured is written as soon as it has finished, so that a stopped ablation goes on where it was,
+within a run from its last checkpoint.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import shlex
+import shutil
+import subprocess
+import sys
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from tqdm import tqdm
+
+from unimo_paddle.config import parse_training
+from unimo_paddle.errors import UserError
+
+logger = logging.getLogger(__name__)
+
+TAIL_LINES = 15  # of the log of a run that failed
+
+
+@dataclass(frozen=True)
+class AblationConfig:
+    """A table to be made."""
+
+    base: str  # run file that every row begins with
+    rows: dict[str, str]  # name of a row: options of train.py that it changes, as on a command line
+    splits: tuple[str, ...]  # what the finished runs are measured on
+    metrics: tuple[str, ...]  # columns: split/metric, as evaluate.py names it
+    seeds: tuple[int, ...] = (0, 1, 2)  # a run of every row for each
+    output_dir: str = "runs/ablation"  # folder of all runs and of the table
+
+    def __post_init__(self) -> None:
+        for name in ("rows", "splits", "metrics", "seeds"):
+            if not getattr(self, name):
+                raise UserError(f"{name} is empty; name at least one")
+        for metric in self.metrics:
+            split, _, name = metric.partition("/")
+            if split not in self.splits or not name:
+                raise UserError(
+                    f"metrics holds {metric!r}; write split/metric with a split of "
+                    f"{', '.join(self.splits)}"
+                )
+        for row, seed in self.runs():
+            try:
+                parse_training(self.arguments(row, seed))
+            except UserError as error:
+                raise UserError(f"row {row!r}: {error}") from error
+
+    def runs(self) -> Iterator[tuple[str, int]]:
+        """Every row with every seed; all rows of a seed before the next seed."""
+        return ((row, seed) for seed in self.seeds for row in self.rows)
+
+    def folder(self, row: str, seed: int) -> Path:
+        """Of a run."""
+        name = "".join(c if c.isalnum() else "_" for c in row)
+        return Path(self.output_dir) / f"{name}-{seed}"
+
+    def arguments(self, row: str, seed: int) -> list[str]:
+        """Of ``train.py`` for a run."""
+        folder = str(self.folder(row, seed))
+        begin = ["--config", self.base, "--output_dir", folder, "--seed", str(seed)]
+        return [*begin, *shlex.split(self.rows[row]), "--resume_if_any"]
+
+
+@dataclass(frozen=True)
+class Finished:
+    """What a run measured."""
+
+    row: str
+    seed: int
+    minutes: float  # of training alone
+    metrics: dict[str, float]  # by split/metric
+
+
+def result_path(config: AblationConfig, row: str, seed: int) -> Path:
+    """The file of a finished run."""
+    return config.folder(row, seed).with_suffix(".json")
+
+
+def run_all(config: AblationConfig, tools: Path, *, jobs: int) -> list[Finished]:
+    """Do what is not done yet, ``jobs`` runs side by side; return all results.
+
+    Args:
+        tools: folder of ``train.py`` and ``evaluate.py``.
+        jobs: each gets its share of the cores.
+    """
+    if jobs < 1:
+        raise UserError(f"--jobs is {jobs}; give at least 1")
+    Path(config.output_dir).mkdir(parents=True, exist_ok=True)
+    todo = [(row, seed) for row, seed in config.runs() if not _is_done(config, row, seed)]
+    total = len(list(config.runs()))
+    threads = max(1, (os.cpu_count() or 1) // jobs)
+    environment = {**os.environ, "OMP_NUM_THREADS": str(threads)}
+    with (
+        tqdm(total=total, initial=total - len(todo), desc="runs", unit="run") as progress,
+        ThreadPoolExecutor(jobs) as executor,
+    ):
+        futures = [executor.submit(_run_one, config, *run, tools, environment) for run in todo]
+        try:
+            for future in futures:
+                finished = future.result()
+                progress.set_postfix_str(f"{finished.row}, seed {finished.seed}")
+                progress.update()
+        finally:
+            executor.shutdown(wait=True, cancel_futures=True)
+    return [_read(config, row, seed) for row, seed in config.runs()]
+
+
+def _is_done(config: AblationConfig, row: str, seed: int) -> bool:
+    """Whether a run has finished, as this row is now."""
+    path = result_path(config, row, seed)
+    if not path.is_file():
+        return False
+    found, wanted = json.loads(path.read_text("utf-8")), config.arguments(row, seed)
+    if found["arguments"] != wanted:
+        raise UserError(
+            f"{path} was measured with {shlex.join(found['arguments'])}, but the row is now "
+            f"{shlex.join(wanted)}; remove the file and {config.folder(row, seed)}, or choose "
+            "another output_dir"
+        )
+    return True
+
+
+def _run_one(
+    config: AblationConfig, row: str, seed: int, tools: Path, environment: Mapping[str, str]
+) -> Finished:
+    folder, arguments = config.folder(row, seed), config.arguments(row, seed)
+    log = folder.with_suffix(".log")
+    seconds_path = folder.with_suffix(".seconds")
+    before = float(seconds_path.read_text()) if seconds_path.is_file() else 0.0
+    begin = time.monotonic()
+
+    def call(tool: str, *options: str) -> None:
+        with log.open("ab") as file:
+            code = subprocess.run(
+                [sys.executable, str(tools / tool), *options],
+                stdout=file,
+                stderr=subprocess.STDOUT,
+                stdin=subprocess.DEVNULL,
+                env=environment,
+                check=False,
+            ).returncode
+        if code:
+            tail = "\n".join(log.read_text(errors="replace").splitlines()[-TAIL_LINES:])
+            raise UserError(
+                f"row {row!r}, seed {seed}: {tool} ended with exit code {code}; the last lines of "
+                f"{log}:\n{tail}"
+            )
+
+    try:
+        call("train.py", *arguments)
+    finally:
+        seconds = before + time.monotonic() - begin
+        seconds_path.write_text(f"{seconds}\n")
+    metrics: dict[str, float] = {}
+    for split in config.splits:
+        call("evaluate.py", "--run", str(folder), "--split", split)
+        report = json.loads((folder / f"evaluation-{split}.json").read_text("utf-8"))
+        metrics |= {f"{split}/{name}": value for name, value in report.items()}
+    finished = Finished(row, seed, seconds / 60, metrics)
+    content = {"arguments": arguments, **vars(finished)}
+    path = result_path(config, row, seed)
+    unfinished = path.with_suffix(".tmp")
+    unfinished.write_text(json.dumps(content, indent=1) + "\n", "utf-8")
+    unfinished.rename(path)
+    # Weights and moments of a run that is measured are of no more use here.
+    shutil.rmtree(folder / "checkpoints", ignore_errors=True)
+    seconds_path.unlink()
+    return finished
+
+
+def _read(config: AblationConfig, row: str, seed: int) -> Finished:
+    content = json.loads(result_path(config, row, seed).read_text("utf-8"))
+    del content["arguments"]
+    return Finished(**content)
+
+
+# ---- the table
+
+
+def means_of(results: Sequence[Finished], row: str, metric: str) -> tuple[float, float] | None:
+    """Mean and standard deviation over the seeds of a row; None where it measures no such thing."""
+    values = [x.metrics[metric] for x in results if x.row == row and metric in x.metrics]
+    if not values:
+        return None
+    return float(np.mean(values)), float(np.std(values, ddof=1)) if len(values) > 1 else 0.0
+
+
+def as_markdown(config: AblationConfig, results: Sequence[Finished], command: str) -> str:
+    """A page with the table, what each row changes, and how it was made."""
+    header = ["row", *config.metrics, "minutes"]
+    lines = [f"| {' | '.join(header)} |", f"|{'---|' * len(header)}"]
+    for row in config.rows:
+        cells = [_cell(means_of(results, row, metric)) for metric in config.metrics]
+        minutes = np.mean([result.minutes for result in results if result.row == row])
+        lines.append(f"| {row} | {' | '.join(cells)} | {minutes:.1f} |")
+    changes = [f"- {row}: `{options or 'as it is'}`" for row, options in config.rows.items()]
+    seeds = ", ".join(map(str, config.seeds))
+    return "\n".join(
+        [
+            f"# Ablation of {config.base}",
+            "",
+            f"Made by `{command}`; seeds {seeds}. Mean ± standard deviation over the seeds; "
+            "minutes are of training.",
+            "",
+            *lines,
+            "",
+            "What each row changes:",
+            "",
+            *changes,
+            "",
+        ]
+    )
+
+
+def _cell(found: tuple[float, float] | None) -> str:
+    return "-" if found is None else f"{found[0]:.3f} ± {found[1]:.3f}"
+
+
+def draw(config: AblationConfig, results: Sequence[Finished], path: Path) -> None:
+    """Write a picture: a panel a metric, a bar a row, a dot a seed."""
+    # Where it is needed: it takes a second to import.
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    rows, count = list(config.rows), len(config.metrics)
+    figure = Figure(figsize=(2.2 + 2.6 * count, 0.9 + 0.34 * len(rows)), layout="constrained")
+    axes = figure.subplots(1, count, sharey=True, squeeze=False)[0]
+    for panel, metric in zip(axes, config.metrics, strict=True):
+        for place, row in enumerate(rows):
+            found = means_of(results, row, metric)
+            if found is None:
+                continue
+            mean, deviation = found
+            panel.barh(place, mean, xerr=deviation, color="#8fb3d9", ecolor="#40566e")
+            values = [x.metrics[metric] for x in results if x.row == row and metric in x.metrics]
+            panel.plot(values, [place] * len(values), ".", color="#1f3044", markersize=4)
+        panel.set_title(metric.replace("/", "\n"), fontsize=9)
+        panel.tick_params(labelsize=8)
+        panel.grid(axis="x", alpha=0.3)
+    axes[0].set_yticks(range(len(rows)), rows, fontsize=8)
+    axes[0].invert_yaxis()
+    FigureCanvasAgg(figure)
+    figure.savefig(path, dpi=120)
