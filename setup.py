@@ -52,7 +52,10 @@ def dependencies() -> list[str]:
     return [
         environment.paddle_requirement(installed),
         environment.opencv_requirement(installed),
+        "HanTa>=1.2",
         "draccus>=0.11,<0.12",
+        "inflect>=7.5",
+        "lemminflect>=0.2.3",
         "matplotlib>=3.7",
         "numpy>=1.26",
         "safetensors>=0.4",

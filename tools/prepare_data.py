@@ -1,0 +1,39 @@
+"""Prepare data once, before training; each command explains itself with --help.
+
+    python tools/prepare_data.py rewrite --pairs mine/train.jsonl --output mine/train.rewritten
+    python tools/prepare_data.py inspect --pairs mine/train.jsonl \\
+        --rewritten mine/train.rewritten --output page.html
+"""
+
+from __future__ import annotations
+
+import argparse
+
+from unimo_paddle.errors import ToolParser, report_user_errors
+from unimo_paddle.logger import configure_logging
+from unimo_paddle.preparation import inspect_rewrites, rewrite
+
+# A command is a module with add_arguments(parser) and run(arguments); its docstring is its help.
+COMMANDS = {"rewrite": rewrite, "inspect": inspect_rewrites}
+
+
+@report_user_errors
+def main() -> None:
+    """Run one command."""
+    raw = argparse.RawDescriptionHelpFormatter
+    parser = ToolParser(description=__doc__, formatter_class=raw)
+    names = parser.add_subparsers(metavar="command", required=True)
+    for name, command in COMMANDS.items():
+        summary = command.__doc__.split("\n")[0].rstrip(".")
+        part = names.add_parser(
+            name, description=command.__doc__, formatter_class=raw, help=summary
+        )
+        command.add_arguments(part)
+        part.set_defaults(run=command.run)
+    arguments = parser.parse_args()
+    configure_logging()
+    arguments.run(arguments)
+
+
+if __name__ == "__main__":
+    main()
