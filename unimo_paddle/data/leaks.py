@@ -11,22 +11,21 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
-import math
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from tqdm import tqdm
 
 from unimo_paddle.data.chunks import Workshop
 from unimo_paddle.data.fingerprints import quick_fingerprint_of
+from unimo_paddle.data.leaked_captions import SAME_WORDS, CaptionSearch, Leak
 from unimo_paddle.data.prints import find_copies, print_images
 from unimo_paddle.data.publish import publish
-from unimo_paddle.data.records import Fault, read_lines
-from unimo_paddle.data.sources import PairRecord, read_images, read_pairs
-from unimo_paddle.data.wording import TELLING_WORDS, Wordings, sentences_of, words_of
+from unimo_paddle.data.sources import read_images, read_pairs
 from unimo_paddle.errors import UserError
 
 logger = logging.getLogger(__name__)
@@ -34,31 +33,8 @@ logger = logging.getLogger(__name__)
 VERSION = 1  # raised whenever the same files would be judged otherwise
 CACHE_DIR = Path("runs/data/leaks")
 PRINTS_AT_ONCE = 512
-_FEWEST_WORDS = 5  # of a caption that counts beside another one of the same image
-_SAMPLED_RECORDS = 1000  # of the pairs, whose wordings tell what chance explains
-_DEVIATIONS = 3.0  # above what is expected that chance may go
 _EXAMPLES = 2  # in the one line
-
-
-@dataclass(frozen=True)
-class Leak:
-    """One image or caption of a split that is in the pre-training data.
-
-    Args:
-        kind: "image", "record" (two captions of one image) or "caption".
-        split: file of the split.
-        item: path of the image, or the caption.
-        found: path of the image, or the text, of the pre-training data.
-        source: file or folder in which it is.
-        how: in what way both are the same.
-    """
-
-    kind: str
-    split: str
-    item: str
-    found: str
-    source: str
-    how: str
+_SHOWN = 120  # characters of a caption in the one line
 
 
 @dataclass(frozen=True)
@@ -121,7 +97,7 @@ class LeakReport:
         ]
         splits = ", ".join(sorted({leak.split for leak in refused}))
         examples = "; ".join(
-            f"{leak.item[:80]!r} is {leak.found[:80]!r} of {leak.source} ({leak.how})"
+            f"{leak.item[:_SHOWN]!r} is {leak.found[:_SHOWN]!r} of {leak.source} ({leak.how})"
             for leak in refused[:_EXAMPLES]
         )
         return (
@@ -129,12 +105,15 @@ class LeakReport:
             f"such as {examples}; {remedy}"
         )
 
+    @classmethod
+    def from_json(cls, values: dict[str, Any]) -> LeakReport:
+        """The report whose fields ``asdict`` gave."""
+        leaks = tuple(Leak(**leak) for leak in values["leaks"])
+        return cls(**values | {"leaks": leaks, "chance": tuple(values["chance"])})
+
     def as_json(self) -> dict[str, Any]:
         """Everything, for a file."""
         return {**asdict(self), "num_refused": len(self.refused), "summary": self.summary()}
-
-
-SAME_WORDS = "the same words"
 
 
 def check_leaks(
@@ -206,34 +185,24 @@ class _Search:
         key = f"{VERSION} {roles} {quick_fingerprint_of(seen)}"
         path = self.cache_dir / f"leaks-{_short(key)}.json"
         if path.is_file():
-            kept = json.loads(path.read_text("utf-8"))
-            return LeakReport(
-                **{**kept, "leaks": tuple(Leak(**leak) for leak in kept["leaks"])}
-                | {"chance": tuple(kept["chance"])}
-            )
+            return LeakReport.from_json(json.loads(path.read_text("utf-8")))
         report = self._look()
         text = json.dumps(asdict(report), ensure_ascii=False)
         publish(path, lambda unfinished: unfinished.write_text(text, "utf-8"))
         return report
 
     def _look(self) -> LeakReport:
-        captions = [
-            (record, text, words_of(text))
-            for records in self.split_records.values()
-            for record in records
-            for text in record.captions
-        ]
-        copies = list(self._find_images())
-        found = _CaptionSearch(self.records, self.split_records)
+        copies = tuple(self._find_images())
+        found = CaptionSearch(self.records, self.split_records)
         with tqdm(desc="captions and texts", unit=" text", mininterval=1) as progress:
-            found.read_pairs(self.pairs, progress.update)
+            found.read_pairs(self.pairs, progress)
             for path in self.texts:
-                found.read_texts(path, progress.update)
+                found.read_texts(path, progress)
         return LeakReport(
             num_images=len(self._split_images()),
-            num_captions=len(captions),
-            num_telling=sum(len(words) >= TELLING_WORDS for _, _, words in captions),
-            num_short=len(found.short),
+            num_captions=found.num_captions,
+            num_telling=found.num_telling,
+            num_short=found.num_short,
             chance=found.chance(),
             leaks=(*copies, *found.leaks()),
         )
@@ -273,119 +242,27 @@ class _Search:
             yield Leak(
                 kind="image",
                 split=str(split),
-                item=str(path),
-                found=str(that),
+                item=_name(path, split.parent),
+                found=_name(that, self.pairs.parent if that in of_pairs else self.images),
                 source=str(self.pairs if that in of_pairs else self.images),
                 how="the same bytes" if copy.score == 1.0 else looks,
             )
 
-    def _prints(self, paths: Sequence[Path], name: str) -> Any:
+    def _prints(self, paths: Sequence[Path], name: str) -> np.ndarray:
         key = quick_fingerprint_of(paths)
         shop = Workshop(self.cache_dir / f"prints-{_short(key)}", {"images": key})
         make = lambda start, stop: print_images(paths[start:stop])  # noqa: E731
-        return shop.compute(name, len(paths), make, size=PRINTS_AT_ONCE, unit="image").read_all()
+        chunks = shop.compute(name, len(paths), make, size=PRINTS_AT_ONCE, unit="image")
+        prints = chunks.read_all()
+        num_unread = int((prints["is_usable"] == 0).sum())
+        if num_unread:
+            logger.warning("%d of %d %s cannot be read", num_unread, len(paths), name)
+        return prints
 
 
-class _CaptionSearch:
-    """Captions of the splits, looked up by all texts of pre-training.
-
-    Some pre-training captions are looked up as well, in other images than their own: what is found
-    then is chance.
-    """
-
-    def __init__(
-        self, records: Sequence[PairRecord], split_records: dict[Path, Sequence[PairRecord]]
-    ) -> None:
-        self._records = records
-        self._wordings = Wordings()
-        self._own: list[tuple[Path, PairRecord, str, int]] = []
-        for split, own in split_records.items():
-            for record in own:
-                for text in record.captions:
-                    words = words_of(text)
-                    self._wordings.add(words, len(self._own))
-                    self._own.append((split, record, text, len(words)))
-        step = max(1, len(records) // _SAMPLED_RECORDS)
-        self._sampled: list[int] = []
-        for record in records[::step]:
-            for words in set(map(words_of, record.captions)):
-                if len(words) >= TELLING_WORDS:
-                    # Numbers below zero are those of the sample.
-                    self._wordings.add(words, -1 - len(self._sampled))
-                    self._sampled.append(record.group)
-        self._chance: dict[int, int] = {}
-        self._telling: dict[int, tuple[int, str, str]] = {}
-        self._shared: dict[tuple[Path, PairRecord | int, int], Any] = {}
-        self.short: set[int] = set()
-
-    def read_pairs(self, path: Path, advance: Callable[[int], Any]) -> None:
-        """Look up what is said of the images to train on."""
-        groups: dict[tuple[int, int], set[int]] = {}
-        for record in self._records:
-            for text in record.captions:
-                for number in self._look_up(text, str(path), record.group):
-                    if self._own[number][3] >= _FEWEST_WORDS:
-                        owner = id(self._own[number][1])
-                        groups.setdefault((owner, record.group), set()).add(number)
-            advance(len(record.captions))
-        names = {record.group: str(record.image) for record in self._records}
-        for (_, group), numbers in groups.items():
-            if len({words_of(self._own[number][2]) for number in numbers}) > 1:
-                split, record, _, _ = self._own[min(numbers)]
-                self._shared[split, id(record), group] = Leak(
-                    kind="record",
-                    split=str(split),
-                    item=str(record.image),
-                    found=names[group],
-                    source=str(path),
-                    how=f"{len(numbers)} captions of the same or nearly the same words",
-                )
-
-    def read_texts(self, path: Path, advance: Callable[[int], Any]) -> None:
-        """Look up the lines of a file and the sentences in them."""
-        for _, line in read_lines(path):
-            if isinstance(line, Fault):
-                continue
-            for text in dict.fromkeys([line.strip(), *sentences_of(line)]):
-                for _ in self._look_up(text, str(path), None):
-                    pass
-            advance(1)
-
-    def _look_up(self, text: str, source: str, group: int | None) -> Iterator[int]:
-        """Note what a text repeats; yields the numbers of captions of the splits."""
-        for match in self._wordings.find(words_of(text)):
-            number = match.name
-            if number < 0:
-                sampled = -1 - number
-                if group is not None and group != self._sampled[sampled]:
-                    known = self._chance.get(sampled, match.num_edits)
-                    self._chance[sampled] = min(known, match.num_edits)
-                continue
-            if self._own[number][3] < TELLING_WORDS:
-                self.short.add(number)
-            elif number not in self._telling or match.num_edits < self._telling[number][0]:
-                self._telling[number] = (match.num_edits, text, source)
-            yield number
-
-    def chance(self) -> tuple[float, float]:
-        """Most telling captions of the splits that chance explains: of the same words, nearly."""
-        num_telling = sum(length >= TELLING_WORDS for *_, length in self._own)
-        limits = []
-        for is_near in (False, True):
-            found = sum((edits > 0) == is_near for edits in self._chance.values())
-            expected = num_telling * found / max(1, len(self._sampled))
-            limits.append(expected + _DEVIATIONS * math.sqrt(expected))
-        return limits[0], limits[1]
-
-    def leaks(self) -> Iterator[Leak]:
-        """What was found: several captions of an image first, then single telling ones."""
-        yield from self._shared.values()
-        for number, (edits, text, source) in sorted(self._telling.items()):
-            split, _, caption, _ = self._own[number]
-            differ = f"{edits} word{'s' if edits > 1 else ''} differ{'s' if edits == 1 else ''}"
-            yield Leak(
-                "caption", str(split), caption, text, source, differ if edits else SAME_WORDS
-            )
+def _name(path: Path, folder: Path) -> str:
+    """A path from a folder that it lies in."""
+    return str(path.relative_to(folder.resolve()))
 
 
 def _short(key: str) -> str:

@@ -54,8 +54,10 @@ def run(arguments: argparse.Namespace) -> None:
         arguments.report.write_text(text + "\n", "utf-8")
         print(f"written: {arguments.report}")
     if report.refused and not arguments.allow:
-        listed = "" if arguments.report else ", which --report FILE lists"
+        listed = arguments.report or "--report FILE"
         raise UserError(
-            report.refusal(f"take them{listed} out of the pre-training data, or give --allow")
+            report.refusal(
+                f"take what {listed} lists out of the pre-training data, or give --allow"
+            )
         )
     print(report.summary())

@@ -8,6 +8,7 @@ from pathlib import Path
 from unimo_paddle.data.fingerprints import fingerprint_of
 from unimo_paddle.data.mining import MiningOptions, mine
 from unimo_paddle.data.mining.image_side import LOOKS, OBJECTS
+from unimo_paddle.data.scenes import ensure_image_objects, holds_scenes
 from unimo_paddle.errors import UserError
 from unimo_paddle.predictor import Predictor
 from unimo_paddle.preparation.page import write_page
@@ -54,6 +55,8 @@ def run(arguments: argparse.Namespace) -> None:
     """Mine, and say what came out."""
     if arguments.bundle and arguments.by:
         raise UserError(f"--by {arguments.by} and --bundle exclude each other; give one")
+    if arguments.images and holds_scenes(arguments.images):
+        ensure_image_objects(arguments.images)
     options = MiningOptions(
         pairs=arguments.pairs,
         output=arguments.output,

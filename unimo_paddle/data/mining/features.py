@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import json
+import itertools
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
@@ -65,16 +65,15 @@ def _unit(row: np.ndarray) -> np.ndarray:
 
 
 def names_of(objects: Iterable[LabelledObject]) -> list[str]:
-    """What the objects of an image are called: each name, and all names of one thing together.
+    """What the objects of an image are called: each name, and any two names of one thing together.
 
-    So a red heart and a blue star share less with a blue heart and a red star than with another
-    red heart.
+    So a red heart and a blue star share more with another red heart than with a blue heart and a
+    red star.
     """
     found = []
     for item in objects:
         found += item.names
-        if len(item.names) > 1:
-            found.append(" ".join(sorted(item.names)))
+        found += map(" ".join, itertools.combinations(sorted(item.names), 2))
     return found
 
 
@@ -103,9 +102,3 @@ def check_objects(found: int, total: int, where: Path | str) -> None:
         raise UserError(
             f"only {found} of {total} images of {where} have objects; label more, or use --by looks"
         )
-
-
-def write_image_objects(path: Path, images: Iterable[tuple[str, list[dict]]]) -> None:
-    """Write what ``read_image_objects`` reads."""
-    lines = (json.dumps({"image": name, "objects": objects}) for name, objects in images)
-    path.write_text("".join(f"{line}\n" for line in lines), "utf-8")
