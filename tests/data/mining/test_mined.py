@@ -61,6 +61,17 @@ def test_images_come_nearest_first_and_exist(world: MiningOptions) -> None:
     assert [near.score for near in found] == sorted((n.score for n in found), reverse=True)
 
 
+def test_some_are_drawn_by_the_generator_alone(world: MiningOptions) -> None:
+    mined = mine(world)
+    drawn = [mined.draw_images(0, 2, np.random.default_rng(seed)) for seed in (1, 1, 2, 3, 4)]
+    assert drawn[0] == drawn[1] and len({str(some) for some in drawn}) > 1
+    assert all(len(set(some)) == 2 and set(some) <= set(mined.images(0)) for some in drawn)
+
+
+def test_no_more_are_drawn_than_there_are(world: MiningOptions) -> None:
+    assert len(mine(world).draw_texts(0, 5, np.random.default_rng(0))) == 1
+
+
 def test_a_picture_of_the_pairs_is_not_found(world: MiningOptions) -> None:
     write_picture_file(world.images / "copy.jpg", draw_picture(1)[:, ::-1], quality=60)
     (world.images / "same.jpg").write_bytes((world.pairs.parent / "pairs/0.jpg").read_bytes())
@@ -123,6 +134,18 @@ def test_the_same_files_are_not_mined_again(world: MiningOptions) -> None:
     before = world.output.stat().st_mtime_ns
     mine(world)
     assert world.output.stat().st_mtime_ns == before
+
+
+def test_a_file_that_was_not_mined_is_never_replaced(world: MiningOptions) -> None:
+    world.output.write_text("my thesis")
+    with pytest.raises(UserError, match="exists and is no whole file of mined neighbours"):
+        mine(world)
+    assert world.output.read_text() == "my thesis"
+
+
+def test_another_number_of_records_is_refused(world: MiningOptions) -> None:
+    with pytest.raises(UserError, match="mined for 3 records, but 2 can be used now"):
+        mine(world).check_records(2)
 
 
 def test_other_options_are_mined_over(world: MiningOptions) -> None:

@@ -16,7 +16,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
@@ -93,19 +93,29 @@ class Mined:
         """Whether sentences were mined."""
         return self._texts is not None
 
+    def check_records(self, count: int) -> None:
+        """Refuse when more or fewer records can be used now than when they were mined for."""
+        if count != self.num_records:
+            raise UserError(
+                f"{self.path} was mined for {self.num_records} records, but {count} can be used "
+                "now; mend the pairs or run tools/prepare_data.py mine again"
+            )
+
     def images(self, record: int) -> list[MinedImage]:
-        """The images nearest to a record's, numbered as ``read_pairs`` lists records."""
-        return [
-            MinedImage(self.images_dir / self._images[number], score)
-            for number, score in self._neighbours("image", record)
-        ]
+        """The images nearest to a record's, nearest first; ``read_pairs`` numbers the records."""
+        return self._images_at(*self._neighbours("image", record))
 
     def texts(self, record: int) -> list[MinedText]:
-        """The sentences nearest to a record's captions."""
-        return [
-            MinedText(self._texts[number], score)
-            for number, score in self._neighbours("text", record)
-        ]
+        """The sentences nearest to a record's captions, nearest first."""
+        return self._texts_at(*self._neighbours("text", record))
+
+    def draw_images(self, record: int, count: int, rng: np.random.Generator) -> list[MinedImage]:
+        """Some of a record's images, each with the same chance; fewer where there are fewer."""
+        return self._images_at(*_draw(*self._neighbours("image", record), count, rng))
+
+    def draw_texts(self, record: int, count: int, rng: np.random.Generator) -> list[MinedText]:
+        """Some of a record's sentences, as ``draw_images``."""
+        return self._texts_at(*_draw(*self._neighbours("text", record), count, rng))
 
     def summary(self) -> str:
         """What the file holds, in one line."""
@@ -117,22 +127,47 @@ class Mined:
                 parts.append(f"{count} {kind}s each of {len(names)}, near by {way}")
         return "; ".join(parts)
 
-    def _neighbours(self, side: str, record: int) -> Iterator[tuple[int, float]]:
+    def _images_at(self, numbers: np.ndarray, scores: np.ndarray) -> list[MinedImage]:
+        assert self._images is not None
+        return [
+            MinedImage(self.images_dir / self._images[number], score)
+            for number, score in zip(numbers.tolist(), scores.tolist(), strict=True)
+        ]
+
+    def _texts_at(self, numbers: np.ndarray, scores: np.ndarray) -> list[MinedText]:
+        assert self._texts is not None
+        return [
+            MinedText(self._texts[number], score)
+            for number, score in zip(numbers.tolist(), scores.tolist(), strict=True)
+        ]
+
+    def _neighbours(self, side: str, record: int) -> tuple[np.ndarray, np.ndarray]:
+        """Numbers and scores of a record's neighbours."""
         if f"{side}_neighbours" not in self._arrays:
             raise UserError(f"{self.path} holds no {side}s; mine again with --{side}s")
         if not 0 <= record < self.num_records:
             raise IndexError(f"record {record} of {self.num_records}")
         numbers = self._arrays[f"{side}_neighbours"][record]
-        scores = self._arrays[f"{side}_scores"][record]
-        for number, score in zip(numbers.tolist(), scores.tolist(), strict=True):
-            if number == NO_NEIGHBOUR:
-                return
-            yield number, score
+        # The neighbours stand in front of what is left empty.
+        count = int(np.count_nonzero(numbers != NO_NEIGHBOUR))
+        return numbers[:count], self._arrays[f"{side}_scores"][record, :count]
 
     def _listed(self, data: str, offsets: str) -> PackedTexts | None:
         if data not in self._arrays:
             return None
         return PackedTexts(self._arrays[data], self._arrays[offsets])
+
+
+def read_metadata(path: Path) -> dict[str, str]:
+    """What a file of neighbours says of itself."""
+    return _map(path)[0]
+
+
+def _draw(
+    numbers: np.ndarray, scores: np.ndarray, count: int, rng: np.random.Generator
+) -> tuple[np.ndarray, np.ndarray]:
+    chosen = rng.choice(len(numbers), min(count, len(numbers)), replace=False)
+    return numbers[chosen], scores[chosen]
 
 
 def _map(path: Path) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
@@ -142,7 +177,8 @@ def _map(path: Path) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
             size = int.from_bytes(file.read(8), "little")
             header = json.loads(file.read(size)) if 0 < size <= _MAX_HEADER_BYTES else None
         metadata = header.pop("__metadata__")
-        if metadata["format"] != FORMAT or metadata["version"] != VERSION:
+        known = {"pairs_sha256", "pairs_name", "num_records", "key"} <= metadata.keys()
+        if metadata["format"] != FORMAT or metadata["version"] != VERSION or not known:
             raise ValueError("another format or version")
         room = path.stat().st_size - 8 - size
         arrays = {name: _array(path, 8 + size, room, entry) for name, entry in header.items()}
@@ -163,7 +199,8 @@ def _array(path: Path, start: int, room: int, entry: dict[str, Any]) -> np.ndarr
         raise ValueError("it is cut off")
     if not last - first:  # nothing can be mapped
         return np.zeros(shape, dtype)
-    return np.memmap(path, dtype, mode="r", offset=start + first, shape=shape)
+    # A plain array over the same map: slices of np.memmap cost ten times as much.
+    return np.asarray(np.memmap(path, dtype, mode="r", offset=start + first, shape=shape))
 
 
 def _check_pairs(path: Path, metadata: dict[str, Any], pairs: Path) -> None:

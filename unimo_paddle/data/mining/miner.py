@@ -16,7 +16,7 @@ import numpy as np
 from unimo_paddle.data.chunks import Workshop
 from unimo_paddle.data.fingerprints import fingerprint_of, quick_fingerprint_of
 from unimo_paddle.data.mining.image_side import MODEL, ImageSide, choose_way, find_collection
-from unimo_paddle.data.mining.mined import Column, Mined, write_mined
+from unimo_paddle.data.mining.mined import Column, Mined, read_metadata, write_mined
 from unimo_paddle.data.mining.neighbours import EXACT_ROWS
 from unimo_paddle.data.mining.sides import columns_of
 from unimo_paddle.data.mining.text_side import TextSide
@@ -79,76 +79,91 @@ def mine(options: MiningOptions, *, model: Model | None = None, model_sha256: st
         model: compares by its features instead of objects, looks and words.
         model_sha256: tells models apart.
     """
-    records = read_pairs(options.pairs)
-    split_records = [record for split in options.splits for record in read_pairs(split)]
-    key: dict[str, Any] = {
-        "version": VERSION,
-        "pairs": fingerprint_of(options.pairs),
-        "splits": [fingerprint_of(split) for split in options.splits],
-        "texts": [fingerprint_of(text) for text in options.texts],
-        "num_neighbours": options.num_neighbours,
-        "exact_rows": options.exact_rows,
-        "model": model_sha256,
-    }
-    collection = way = None
-    if options.images:
-        paths = list(read_images(options.images))
-        collection = find_collection(options.images, paths, options.objects)
-        way = MODEL if model else choose_way(collection, records, options.by)
-        labels = [collection.objects] if collection.objects else []
-        images = [*paths, *(record.image for record in [*records, *split_records]), *labels]
-        key |= {"images": quick_fingerprint_of(images), "by": way}
-    folder = options.output.parent / f".{options.output.name}.work"
+    job = _Job(options, model)
+    key = job.key() | {"model": model_sha256}
     metadata = {
         "pairs_sha256": key["pairs"],
         "pairs_name": options.pairs.name,
-        "num_records": str(len(records)),
-        "key": _digest(key),
+        "num_records": str(len(job.records)),
+        "key": hashlib.sha256(json.dumps(key, sort_keys=True).encode()).hexdigest(),
     }
     if _is_done(options, metadata):
         logger.info("%s is up to date", options.output)
         return Mined(options.output, options.pairs)
-    shop = Workshop(folder, key)
-    columns: list[Column] = []
-    if collection and way:
-        logger.info("images are compared by %s", way)
-        side = ImageSide(shop, records, split_records, collection).mine(
-            way,
-            options.num_neighbours,
-            model.embed_images if model else None,
-            exact_rows=options.exact_rows,
-        )
-        columns += columns_of(side, "image", "image_names", "image_name_offsets")
-        metadata |= {
-            "images_by": way,
-            "images_dir": os.path.relpath(
-                collection.folder.resolve(), options.output.parent.resolve()
-            ),
-        }
-    if options.texts:
-        side = TextSide(shop, records, split_records, options.texts).mine(
-            options.num_neighbours,
-            model.embed_texts if model else None,
-            exact_rows=options.exact_rows,
-        )
-        columns += columns_of(side, "text", "texts", "text_offsets")
-        metadata["texts_by"] = MODEL if model else "words"
-    unfinished = folder / "mined.safetensors"
-    write_mined(unfinished, columns, metadata)
+    shop = Workshop(options.output.parent / f".{options.output.name}.work", key)
+    columns, ways = job.run(shop)
+    unfinished = shop.folder / "mined.safetensors"
+    write_mined(unfinished, columns, metadata | ways)
     os.replace(unfinished, options.output)
     shop.remove()
     return Mined(options.output, options.pairs)
 
 
+class _Job:
+    """What is mined from what, with the records at hand."""
+
+    def __init__(self, options: MiningOptions, model: Model | None) -> None:
+        self.options, self.model = options, model
+        self.records = read_pairs(options.pairs)
+        self.split_records = [record for split in options.splits for record in read_pairs(split)]
+        self.collection = self.way = None
+        if options.images:
+            paths = list(read_images(options.images))
+            self.collection = find_collection(options.images, paths, options.objects)
+            chosen = choose_way(self.collection, self.records, options.by)
+            self.way = MODEL if model else chosen
+
+    def key(self) -> dict[str, Any]:
+        """All that the result depends on, but the model."""
+        options = self.options
+        key: dict[str, Any] = {
+            "version": VERSION,
+            "pairs": fingerprint_of(options.pairs),
+            "splits": [fingerprint_of(split) for split in options.splits],
+            "texts": [fingerprint_of(text) for text in options.texts],
+            "num_neighbours": options.num_neighbours,
+            "exact_rows": options.exact_rows,
+        }
+        if self.collection:
+            own = [record.image for record in [*self.records, *self.split_records]]
+            labels = [self.collection.objects] if self.collection.objects else []
+            seen = quick_fingerprint_of([*self.collection.paths, *own, *labels])
+            key |= {"images": seen, "by": self.way}
+        return key
+
+    def run(self, shop: Workshop) -> tuple[list[Column], dict[str, str]]:
+        """The columns of the file, and by what both sides were compared."""
+        columns: list[Column] = []
+        ways: dict[str, str] = {}
+        options, model = self.options, self.model
+        limits = {"exact_rows": options.exact_rows}
+        if self.collection and self.way:
+            logger.info("images are compared by %s", self.way)
+            embed = model.embed_images if model else None
+            images = ImageSide(shop, self.records, self.split_records, self.collection)
+            side = images.mine(self.way, options.num_neighbours, embed, **limits)
+            columns += columns_of(side, "image", "image_names", "image_name_offsets")
+            folder = self.collection.folder.resolve()
+            ways["images_by"] = self.way
+            ways["images_dir"] = os.path.relpath(folder, options.output.parent.resolve())
+        if options.texts:
+            embed = model.embed_texts if model else None
+            texts = TextSide(shop, self.records, self.split_records, options.texts)
+            side = texts.mine(options.num_neighbours, embed, **limits)
+            columns += columns_of(side, "text", "texts", "text_offsets")
+            ways["texts_by"] = MODEL if model else "words"
+        return columns, ways
+
+
 def _is_done(options: MiningOptions, metadata: dict[str, str]) -> bool:
-    """Whether the file that is there holds what is to be mined; others are mined over."""
-    if not options.output.is_file():
+    """Whether the file that is there holds what is to be mined; only mined files are replaced."""
+    if not options.output.exists():
         return False
     try:
-        return Mined(options.output, options.pairs).metadata["key"] == metadata["key"]
-    except UserError:
-        return False
-
-
-def _digest(key: dict[str, Any]) -> str:
-    return hashlib.sha256(json.dumps(key, sort_keys=True).encode()).hexdigest()
+        found = read_metadata(options.output)
+    except UserError as error:
+        raise UserError(
+            f"--output {options.output} exists and is no whole file of mined neighbours; delete it "
+            "or choose another"
+        ) from error
+    return found["key"] == metadata["key"]
