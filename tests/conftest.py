@@ -14,6 +14,8 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+import cv2
+import numpy as np
 import pytest
 import yaml
 
@@ -179,6 +181,29 @@ def trained_run(train_run: Callable[[dict], Path], tiny_settings: dict[str, Any]
 def bundle(export_run: Callable[[Path], Path], trained_run: Path) -> Path:
     """The bundle of ``trained_run``; read only."""
     return export_run(trained_run)
+
+
+# ---- pictures
+
+
+def draw_picture(seed: int, *, size: tuple[int, int] = (120, 160)) -> np.ndarray:
+    """A picture [H, W, 3] uint8 like no other: soft spots of colour with edges in between."""
+    rng = np.random.default_rng(seed)
+    soft = cv2.resize(rng.integers(0, 256, (5, 6, 3)).astype(np.uint8), size[::-1])
+    hard = cv2.resize(
+        rng.integers(0, 256, (9, 12, 3)).astype(np.uint8),
+        size[::-1],
+        interpolation=cv2.INTER_NEAREST,
+    )
+    return cv2.addWeighted(soft, 0.6, hard, 0.4, 0)
+
+
+def write_picture_file(path: Path, pixels: np.ndarray, *, quality: int = 90) -> Path:
+    """Write pixels [H, W, 3] as a JPEG file; its folder is made."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    bgr = cv2.cvtColor(np.ascontiguousarray(pixels), cv2.COLOR_RGB2BGR)
+    assert cv2.imwrite(str(path), bgr, [cv2.IMWRITE_JPEG_QUALITY, quality])
+    return path
 
 
 # ---- jobs of several processes

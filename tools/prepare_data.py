@@ -1,20 +1,31 @@
 """Prepare data once, before training; each command explains itself with --help.
 
+    python tools/prepare_data.py leaks --pairs mine/train.jsonl --splits mine/dev.jsonl
     python tools/prepare_data.py rewrite --pairs mine/train.jsonl --output mine/train.rewritten
     python tools/prepare_data.py inspect --pairs mine/train.jsonl \\
         --rewritten mine/train.rewritten --output page.html
+    python tools/prepare_data.py mine --pairs mine/train.jsonl --images mine/unlabelled \\
+        --texts mine/corpus.txt --output mine/mined.safetensors
+    python tools/prepare_data.py scenes --output runs/data/scenes
 """
 
 from __future__ import annotations
 
 import argparse
 
+import unimo_paddle  # noqa: F401  first of ours: it sets the threads before Paddle is imported
 from unimo_paddle.errors import ToolParser, report_user_errors
 from unimo_paddle.logger import configure_logging
-from unimo_paddle.preparation import inspect_rewrites, rewrite
+from unimo_paddle.preparation import inspect_rewrites, leaks, mine, rewrite, scenes
 
 # A command is a module with add_arguments(parser) and run(arguments); its docstring is its help.
-COMMANDS = {"rewrite": rewrite, "inspect": inspect_rewrites}
+COMMANDS = {
+    "leaks": leaks,
+    "rewrite": rewrite,
+    "inspect": inspect_rewrites,
+    "mine": mine,
+    "scenes": scenes,
+}
 
 
 @report_user_errors

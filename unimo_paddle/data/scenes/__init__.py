@@ -9,6 +9,7 @@
     test_novel.jsonl            each with an object whose colour and shape never meet elsewhere
     texts.txt                   paragraphs about scenes that are not drawn
     images_only/NNNNN.png       scenes that are not described
+    images_only/objects.jsonl   their objects, written when they are first asked for
     questions_{train,test}.jsonl    image, objects, question, answer, kind
     entailment_{train,test}.jsonl   image, objects, hypothesis, label
     scenes.json                 the manifest: version, config, counts, ceilings
@@ -19,6 +20,7 @@ from unimo_paddle.data.scenes.dataset import SceneConfig, ensure_scenes, read_ma
 from unimo_paddle.data.scenes.drawing import render
 from unimo_paddle.data.scenes.gallery import contact_sheet
 from unimo_paddle.data.scenes.grammar import Scene, sample_scene
+from unimo_paddle.data.scenes.labels import ensure_image_objects, holds_scenes
 from unimo_paddle.data.scenes.language import write_captions
 from unimo_paddle.data.scenes.likelihood import (
     caption_log_probability,
@@ -34,9 +36,11 @@ __all__ = [
     "SceneConfig",
     "caption_log_probability",
     "contact_sheet",
+    "ensure_image_objects",
     "ensure_scenes",
     "first_caption_entropy",
     "histogram_recall",
+    "holds_scenes",
     "identifying_share",
     "read_manifest",
     "render",

@@ -76,7 +76,7 @@ def ensure_scenes(folder: Path, config: SceneConfig) -> Path:
     """
     folder = Path(folder)
     if _is_taken(folder):
-        _check_manifest(folder, config)
+        check_manifest(folder, config)
         return folder
     folder.parent.mkdir(parents=True, exist_ok=True)
     partial = folder.parent / f".{folder.name}.partial-{os.getpid()}"
@@ -89,7 +89,7 @@ def ensure_scenes(folder: Path, config: SceneConfig) -> Path:
             # Another process was faster: what it published must be the same.
             if not _is_taken(folder):
                 raise
-            _check_manifest(folder, config)
+            check_manifest(folder, config)
     finally:
         shutil.rmtree(partial, ignore_errors=True)
     for split, share in manifest["ceilings"].items():
@@ -113,11 +113,16 @@ def read_manifest(folder: Path) -> dict:
     return manifest
 
 
+def sample_split(config: SceneConfig, name: str) -> list[Scene]:
+    """The scenes of one split, as they were drawn for the files of it."""
+    return _sample_splits(config)[name]
+
+
 def _is_taken(folder: Path) -> bool:
     return folder.exists() and not (folder.is_dir() and not any(folder.iterdir()))
 
 
-def _check_manifest(folder: Path, config: SceneConfig) -> None:
+def check_manifest(folder: Path, config: SceneConfig) -> None:
     """Refuse a folder whose scenes are not those of the config, naming every difference."""
     if not folder.is_dir():
         raise UserError(f"{folder} is a file; the scenes need a folder of their own")

@@ -1,0 +1,35 @@
+"""Fingerprints of files: by content, which travels with them, or by what the file system says."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable
+from pathlib import Path
+
+from unimo_paddle.errors import UserError
+
+_BYTES_AT_ONCE = 1 << 20
+
+
+def fingerprint_of(path: Path) -> str:
+    """SHA-256 of a file's bytes."""
+    digest = hashlib.sha256()
+    try:
+        with path.open("rb") as file:
+            while block := file.read(_BYTES_AT_ONCE):
+                digest.update(block)
+    except OSError as error:
+        raise UserError(f"{path} cannot be read: {error.strerror}; check the path") from None
+    return digest.hexdigest()
+
+
+def quick_fingerprint_of(paths: Iterable[Path]) -> str:
+    """SHA-256 of names, sizes and times of change: cheap, and different after any usual change."""
+    digest = hashlib.sha256()
+    for path in paths:
+        try:
+            state = path.stat()
+        except OSError as error:
+            raise UserError(f"{path} cannot be read: {error.strerror}; check the path") from None
+        digest.update(f"{path}\0{state.st_size}\0{state.st_mtime_ns}\n".encode("utf-8", "replace"))
+    return digest.hexdigest()

@@ -1,0 +1,269 @@
+"""Leaks: images and captions to evaluate on that pre-training sees, too.
+
+A copied image is a leak. A caption alone is one where its wording is telling (``data.wording``)
+and more of them are found than chance explains: as often captions of different images of the
+pre-training pairs have the same wording. Two captions of one image that stand at one pre-training
+image are a leak however short they are.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from tqdm import tqdm
+
+from unimo_paddle.data.chunks import Workshop
+from unimo_paddle.data.fingerprints import quick_fingerprint_of
+from unimo_paddle.data.leaked_captions import SAME_WORDS, CaptionSearch, Leak
+from unimo_paddle.data.prints import find_copies, print_images
+from unimo_paddle.data.publish import publish
+from unimo_paddle.data.sources import read_images, read_pairs
+from unimo_paddle.errors import UserError
+
+logger = logging.getLogger(__name__)
+
+VERSION = 1  # raised whenever the same files would be judged otherwise
+CACHE_DIR = Path("runs/data/leaks")
+PRINTS_AT_ONCE = 512
+_EXAMPLES = 2  # in the one line
+_SHOWN = 120  # characters of a caption in the one line
+
+
+@dataclass(frozen=True)
+class LeakReport:
+    """What was looked at and what was found.
+
+    Args:
+        num_images, num_captions: of the splits.
+        num_telling: captions long enough to be telling.
+        num_short: shorter captions that are in the pre-training data, which is no leak.
+        chance: so many telling captions at most are found by chance, of the same and of nearly
+            the same words.
+        leaks: all that was found, also captions that chance explains.
+    """
+
+    num_images: int
+    num_captions: int
+    num_telling: int
+    num_short: int
+    chance: tuple[float, float]
+    leaks: tuple[Leak, ...]
+
+    @property
+    def refused(self) -> list[Leak]:
+        """The leaks for which pre-training is refused."""
+        refused = [leak for leak in self.leaks if leak.kind != "caption"]
+        for is_near, chance in enumerate(self.chance):
+            alike = [leak for leak in self._captions if (leak.how != SAME_WORDS) == is_near]
+            refused += alike if len(alike) > chance else []
+        return refused
+
+    @property
+    def _captions(self) -> list[Leak]:
+        return [leak for leak in self.leaks if leak.kind == "caption"]
+
+    def summary(self) -> str:
+        """All counts in one line."""
+        kinds = Counter(leak.kind for leak in self.leaks)
+        return (
+            f"{kinds['image']} of {self.num_images} images are copies, {kinds['record']} images "
+            f"share several captions with one, {kinds['caption']} of {self.num_telling} telling "
+            f"captions are found (chance explains {self.chance[0]:.0f} of the same words and "
+            f"{self.chance[1]:.0f} of nearly the same); {self.num_short} of "
+            f"{self.num_captions - self.num_telling} short captions are found, too, which proves "
+            "nothing"
+        )
+
+    def refusal(self, remedy: str) -> str:
+        """Why pre-training is refused, in one line that ends with a remedy."""
+        refused = self.refused
+        kinds = Counter(leak.kind for leak in refused)
+        counts = [
+            f"{kinds[kind]} {word}{'s' if kinds[kind] > 1 else ''}"
+            for kind, word in (
+                ("image", "copied image"),
+                ("record", "image with several of its captions"),
+                ("caption", "telling caption"),
+            )
+            if kinds[kind]
+        ]
+        splits = ", ".join(sorted({leak.split for leak in refused}))
+        examples = "; ".join(
+            f"{leak.item[:_SHOWN]!r} is {leak.found[:_SHOWN]!r} of {leak.source} ({leak.how})"
+            for leak in refused[:_EXAMPLES]
+        )
+        return (
+            f"pre-training data hold what is to be evaluated on: {', '.join(counts)} of {splits}, "
+            f"such as {examples}; {remedy}"
+        )
+
+    @classmethod
+    def from_json(cls, values: dict[str, Any]) -> LeakReport:
+        """The report whose fields ``asdict`` gave."""
+        leaks = tuple(Leak(**leak) for leak in values["leaks"])
+        return cls(**values | {"leaks": leaks, "chance": tuple(values["chance"])})
+
+    def as_json(self) -> dict[str, Any]:
+        """Everything, for a file."""
+        return {**asdict(self), "num_refused": len(self.refused), "summary": self.summary()}
+
+
+def check_leaks(
+    pairs: Path | str,
+    splits: Sequence[Path | str],
+    *,
+    images: Path | str | None = None,
+    texts: Sequence[Path | str] = (),
+    cache_dir: Path | str = CACHE_DIR,
+    is_allowed: bool = False,
+    remedy: str = "take them out of the pre-training data",
+) -> LeakReport:
+    """Refuse pre-training data that hold what the splits evaluate on.
+
+    What was found is kept in ``cache_dir`` under the names, sizes and times of all files, images
+    included: unchanged files cost a look at each. One process of a job should call this.
+
+    Args:
+        pairs: JSON lines of the pairs to pre-train on.
+        splits: JSON lines of pairs to evaluate on.
+        images: folder of images without captions.
+        texts: files of plain text.
+        is_allowed: whether leaks are only reported.
+        remedy: what a refusal tells the user to do.
+
+    Raises:
+        UserError: there are leaks and they are not allowed.
+    """
+    search = _Search(
+        Path(pairs),
+        [Path(split) for split in splits],
+        None if images is None else Path(images),
+        [Path(text) for text in texts],
+        Path(cache_dir),
+    )
+    report = search.report()
+    if report.refused and not is_allowed:
+        raise UserError(report.refusal(remedy))
+    return report
+
+
+class _Search:
+    """One look for leaks in given files."""
+
+    def __init__(
+        self,
+        pairs: Path,
+        splits: Sequence[Path],
+        images: Path | None,
+        texts: Sequence[Path],
+        cache_dir: Path,
+    ) -> None:
+        if not splits:
+            raise UserError("no split is given to look for leaks of; name at least one file")
+        same = [split for split in splits if split.resolve() == pairs.resolve()]
+        if same:
+            raise UserError(f"{same[0]} is the file of pairs itself; name another split")
+        self.pairs, self.splits, self.texts, self.images = pairs, splits, texts, images
+        self.cache_dir = cache_dir
+        self.records = read_pairs(pairs)
+        self.split_records = {split: read_pairs(split) for split in splits}
+        self.single_images = [] if images is None else list(read_images(images))
+
+    def report(self) -> LeakReport:
+        """What was found, now or earlier."""
+        seen = [self.pairs, *self.splits, *self.texts, *self._seen_images()]
+        seen += [path for path, _ in self._split_images()]
+        roles = f"{len(self.splits)} {len(self.texts)} {self.images}"
+        key = f"{VERSION} {roles} {quick_fingerprint_of(seen)}"
+        path = self.cache_dir / f"leaks-{_short(key)}.json"
+        if path.is_file():
+            return LeakReport.from_json(json.loads(path.read_text("utf-8")))
+        report = self._look()
+        text = json.dumps(asdict(report), ensure_ascii=False)
+        publish(path, lambda unfinished: unfinished.write_text(text, "utf-8"))
+        return report
+
+    def _look(self) -> LeakReport:
+        copies = tuple(self._find_images())
+        found = CaptionSearch(self.records, self.split_records)
+        with tqdm(desc="captions and texts", unit=" text", mininterval=1) as progress:
+            found.read_pairs(self.pairs, progress)
+            for path in self.texts:
+                found.read_texts(path, progress)
+        return LeakReport(
+            num_images=len(self._split_images()),
+            num_captions=found.num_captions,
+            num_telling=found.num_telling,
+            num_short=found.num_short,
+            chance=found.chance(),
+            leaks=(*copies, *found.leaks()),
+        )
+
+    # ---- images
+
+    def _seen_images(self) -> list[Path]:
+        """Images of the pairs, then those without captions; each file once."""
+        return list(dict.fromkeys([*(r.image for r in self.records), *self.single_images]))
+
+    def _split_images(self) -> list[tuple[Path, Path]]:
+        """Images of the splits with the first split that has them."""
+        found: dict[Path, Path] = {}
+        for split, records in self.split_records.items():
+            for record in records:
+                found.setdefault(record.image, split)
+        return list(found.items())
+
+    def _find_images(self) -> Iterator[Leak]:
+        seen, own = self._seen_images(), self._split_images()
+        paths = [path for path, _ in own]
+        of_pairs = {record.image for record in self.records}
+        told: set[int] = set()
+        for copy in find_copies(
+            self._prints(paths, "images of splits"),
+            self._prints(seen, "images of pre-training"),
+            these_paths=paths,
+            those_paths=seen,
+        ):
+            if copy.this in told:
+                continue
+            told.add(copy.this)
+            path, split = own[copy.this]
+            that = seen[copy.that]
+            mirrored = ", mirrored" if copy.is_mirrored else ""
+            looks = f"the same picture{mirrored}: correlation {copy.score:.2f}"
+            yield Leak(
+                kind="image",
+                split=str(split),
+                item=_name(path, split.parent),
+                found=_name(that, self.pairs.parent if that in of_pairs else self.images),
+                source=str(self.pairs if that in of_pairs else self.images),
+                how="the same bytes" if copy.score == 1.0 else looks,
+            )
+
+    def _prints(self, paths: Sequence[Path], name: str) -> np.ndarray:
+        key = quick_fingerprint_of(paths)
+        shop = Workshop(self.cache_dir / f"prints-{_short(key)}", {"images": key})
+        make = lambda start, stop: print_images(paths[start:stop])  # noqa: E731
+        chunks = shop.compute(name, len(paths), make, size=PRINTS_AT_ONCE, unit="image")
+        prints = chunks.read_all()
+        num_unread = int((prints["is_usable"] == 0).sum())
+        if num_unread:
+            logger.warning("%d of %d %s cannot be read", num_unread, len(paths), name)
+        return prints
+
+
+def _name(path: Path, folder: Path) -> str:
+    """A path from a folder that it lies in."""
+    return str(path.relative_to(folder.resolve()))
+
+
+def _short(key: str) -> str:
+    return hashlib.sha256(key.encode()).hexdigest()[:16]
