@@ -15,6 +15,7 @@ from unimo_paddle.metrics.retrieval import nearest, ranks
 from unimo_paddle.predictor import Predictor
 from unimo_paddle.tasks.base import Arrays
 from unimo_paddle.tasks.reranking import JOINT, SEPARATE, Collection, search_in_two_stages
+from unimo_paddle.tasks.segments import TEXT_INPUTS
 
 NUM_IMAGES, CAPTIONS, SIZE = 9, 2, 4
 NUM_TEXTS = NUM_IMAGES * CAPTIONS
@@ -156,14 +157,15 @@ def test_a_pair_is_scored_by_itself_whatever_stands_beside_it(joint_run: Path) -
 
     evaluator = load_evaluator(joint_run)
     encoder = evaluator.task.encoder
-    collection = encoder.collection(encoder.read_split("test"))
-    pairs = [(0, 0), (1, 7), (5, 2)]
+    records = encoder.read_split("test")
+    pairs = [(records[0], "a star"), (records[1], "two small red hearts"), (records[5], "a")]
+    fields = (*TEXT_INPUTS, *encoder.inputs())
 
     def encode(pair, _rng):
-        return {**collection.encode_image(pair[0]), **collection.encode_text(pair[1])}
+        return {**encoder.encode_image(pair[0]), **encoder.encode_text(pair[1])}
 
-    together = Stream("pairs", pairs, encode, collection.fields, 3)
-    alone = Stream("pairs", pairs, encode, collection.fields, 1)
+    together = Stream("pairs", pairs, encode, fields, 3)
+    alone = Stream("pairs", pairs, encode, fields, 1)
     first, second = (evaluator.serve("score_pairs", each)["scores"] for each in (together, alone))
     np.testing.assert_allclose(first, second, atol=1e-6)
 

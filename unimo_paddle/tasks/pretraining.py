@@ -20,6 +20,7 @@ from paddle import Tensor
 from unimo_paddle.data.correlation import correlated_projections
 from unimo_paddle.data.fields import Sample
 from unimo_paddle.data.loader import Stream
+from unimo_paddle.data.rewriting import RewrittenCaptions
 from unimo_paddle.errors import UserError
 from unimo_paddle.metrics.retrieval import recall_both_ways
 from unimo_paddle.models import ModelConfig
@@ -29,6 +30,7 @@ from unimo_paddle.tasks.pretraining_fields import image_targets
 from unimo_paddle.tasks.pretraining_network import PretrainingNetwork
 from unimo_paddle.tasks.pretraining_objectives import PretrainingObjectives
 from unimo_paddle.tasks.pretraining_pictures import draw_attention, draw_filling, draw_retrieval
+from unimo_paddle.tasks.pretraining_search import prefer_captions, search_split
 from unimo_paddle.tasks.pretraining_settings import (
     ContrastConfig,
     Mixture,
@@ -36,7 +38,7 @@ from unimo_paddle.tasks.pretraining_settings import (
     PretrainingDataConfig,
 )
 from unimo_paddle.tasks.pretraining_slices import slice_loss
-from unimo_paddle.tasks.reranking import SCORE_PAIRS, search_in_two_stages
+from unimo_paddle.tasks.reranking import SCORE_PAIRS
 from unimo_paddle.tasks.segments import TEXT_INPUTS, image_inputs
 
 logger = logging.getLogger(__name__)
@@ -272,7 +274,10 @@ class PretrainingTask(Task):
         return self.encoder.pair_stream(split, batch_size)
 
     def score(self, split: str, serve: Callable[[str, Stream], Arrays]) -> dict[str, float]:
-        """Recall at 1, 5, 10 both ways by separate scores, over all captions of a split."""
+        """Recall at 1, 5, 10 both ways by separate scores, over all captions of a split.
+
+        And how often captions are preferred to rewritten ones, where the split has a file of them.
+        """
         if not self.config.weights.contrastive:
             return {}
         records = self.encoder.read_split(split)
@@ -280,12 +285,18 @@ class PretrainingTask(Task):
         texts = serve("embed_texts", self.encoder.caption_stream(records))
         groups = np.array([record.group for record in records], np.int64)
         caption_groups = np.repeat(groups, [len(record.captions) for record in records])
-        return recall_both_ways(
+        found = recall_both_ways(
             images["image_features"],
             texts["text_features"],
             groups[images["index"]],
             caption_groups[texts["index"]],
         )
+        path = self.config.data.split_rewrites.get(split)
+        if path is None:
+            return found
+        rewritten = RewrittenCaptions(path, records)
+        joint = self.config.contrast.uses_joint_scores
+        return found | prefer_captions(self.encoder, records, rewritten, serve, joint=joint)
 
     def search(
         self, split: str, serve: Callable[[str, Stream], Arrays], first: int | None
@@ -294,7 +305,7 @@ class PretrainingTask(Task):
         if not self.config.contrast.uses_joint_scores:
             return super().search(split, serve, first)
         records = self.encoder.read_split(split)
-        return search_in_two_stages(self.encoder.collection(records), serve, first)
+        return search_split(self.encoder, records, serve, first)
 
     def pictures(self, split: str, serve: Callable[[str, Stream], Arrays]) -> dict[str, np.ndarray]:
         """What fixed captions retrieve, what is filled into hidden patches, where words look."""

@@ -8,13 +8,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from unimo_paddle.data.fields import Sample, collate
+from unimo_paddle.data.mining import Mined
+from unimo_paddle.data.rewriting import NEGATIVE_KINDS, RewrittenCaptions
 from unimo_paddle.data.sources import PairRecord
-from unimo_paddle.errors import BadSample
+from unimo_paddle.errors import BadSample, UserError
 from unimo_paddle.tasks.pretraining_fields import (
     MINED_IMAGE,
     MINED_TEXT,
@@ -22,31 +24,53 @@ from unimo_paddle.tasks.pretraining_fields import (
     WEIGHTS,
     prefix_sample,
 )
-from unimo_paddle.tasks.pretraining_settings import ContrastConfig
+from unimo_paddle.tasks.pretraining_settings import ContrastConfig, PretrainingDataConfig
 from unimo_paddle.tasks.segments import TEXT_INPUTS, image_inputs
 
 if TYPE_CHECKING:
     from unimo_paddle.tasks.pretraining_data import PretrainingEncoder
 
 
-class Rewrites(Protocol):
-    """Rewritten captions by number of record and caption."""
+def open_rewrites(
+    contrast: ContrastConfig, data: PretrainingDataConfig, records: Sequence[PairRecord]
+) -> RewrittenCaptions | None:
+    """The rewritten captions of the pairs to train on; None where none are asked for."""
+    if not contrast.rewrites_per_pair + contrast.paraphrases_per_pair:
+        return None
+    if data.rewrites is None:
+        raise UserError(
+            "task.contrast asks for rewrites or paraphrases but task.data.rewrites names no file; "
+            "make one with tools/prepare_data.py rewrite"
+        )
+    return RewrittenCaptions(data.rewrites, records)
 
-    def negatives(self, record: int, caption: int, kinds: Sequence[str]) -> Sequence[str]:
-        """Texts of these kinds (none: all) that do not hold of the image."""
 
-    def paraphrases(self, record: int, caption: int) -> Sequence[str]:
-        """Texts that say what the caption says."""
-
-
-class Mined(Protocol):
-    """What was mined, by number of record."""
-
-    def images(self, record: int) -> Sequence[Path]:
-        """Image files, the nearest first."""
-
-    def texts(self, record: int) -> Sequence[str]:
-        """Sentences, the nearest first."""
+def open_mined(contrast: ContrastConfig, data: PretrainingDataConfig, pairs: Path) -> Mined | None:
+    """What was mined for the pairs to train on; None where nothing is asked for."""
+    if not contrast.num_mined:
+        return None
+    if data.mined is None:
+        raise UserError(
+            "task.contrast asks for mined images or texts but task.data.mined names no file; make "
+            "one with tools/prepare_data.py mine"
+        )
+    if contrast.images_per_pair and data.image.kind != "patches":
+        raise UserError(
+            f"task.contrast.images_per_pair is {contrast.images_per_pair}, but mined images have "
+            f"no rows of task.data.image.kind {data.image.kind}; set it to 0, or the kind to "
+            "patches"
+        )
+    mined = Mined(data.mined, pairs)
+    for kind, count, is_there in (
+        ("images", contrast.images_per_pair, mined.has_images),
+        ("texts", contrast.texts_per_pair, mined.has_texts),
+    ):
+        if count and not is_there:
+            raise UserError(
+                f"task.contrast.{kind}_per_pair is {count} but {data.mined} holds no {kind}; mine "
+                f"again with --{kind}, or set it to 0"
+            )
+    return mined
 
 
 class Candidates:
@@ -65,7 +89,7 @@ class Candidates:
         encoder: PretrainingEncoder,
         records: Sequence[PairRecord],
         *,
-        rewrites: Rewrites | None = None,
+        rewrites: RewrittenCaptions | None = None,
         mined: Mined | None = None,
     ) -> None:
         self._contrast = contrast
@@ -81,10 +105,12 @@ class Candidates:
             found |= self._texts(REWRITE, self._draw_rewrites(number, caption, rng))
         if contrast.images_per_pair:
             known = self._mined.images(number) if self._mined else ()
-            found |= self._images(_draw(known, contrast.images_per_pair, rng), rng)
+            paths = [item.path for item in known]
+            found |= self._images(_draw(paths, contrast.images_per_pair, rng), rng)
         if contrast.texts_per_pair:
             known = self._mined.texts(number) if self._mined else ()
-            found |= self._texts(MINED_TEXT, _draw(known, contrast.texts_per_pair, rng))
+            texts = [item.text for item in known]
+            found |= self._texts(MINED_TEXT, _draw(texts, contrast.texts_per_pair, rng))
         return found
 
     def _draw_rewrites(
@@ -96,12 +122,16 @@ class Candidates:
         if contrast.uses_joint_scores:
             texts.append(record.captions[caption])
         if contrast.paraphrases_per_pair:
-            known = self._rewrites.paraphrases(number, caption) if self._rewrites else ()
-            texts += _draw(known, contrast.paraphrases_per_pair, rng)
+            known = self._rewrites.positives(number, caption) if self._rewrites else ()
+            texts += _draw([item.text for item in known], contrast.paraphrases_per_pair, rng)
         if contrast.rewrites_per_pair:
-            kinds = contrast.rewrite_kinds
-            known = self._rewrites.negatives(number, caption, kinds) if self._rewrites else ()
-            texts += _draw(known, contrast.rewrites_per_pair, rng)
+            kinds = contrast.rewrite_kinds or NEGATIVE_KINDS
+            known = self._rewrites.negatives(number, caption) if self._rewrites else ()
+            texts += _draw(
+                [item.text for item in known if item.kind in kinds],
+                contrast.rewrites_per_pair,
+                rng,
+            )
         if contrast.others_per_pair:
             texts += self._draw_others(record.group, rng)
         return texts

@@ -31,7 +31,7 @@ from unimo_paddle.data.sources import (
 from unimo_paddle.data.text import Tokenizer, split_at_words
 from unimo_paddle.errors import BadSample, UserError
 from unimo_paddle.models import ModelConfig
-from unimo_paddle.tasks.pretraining_candidates import Candidates
+from unimo_paddle.tasks.pretraining_candidates import Candidates, open_mined, open_rewrites
 from unimo_paddle.tasks.pretraining_fields import (
     GROUP,
     candidate_inputs,
@@ -46,7 +46,6 @@ from unimo_paddle.tasks.pretraining_settings import (
     ObjectiveWeights,
     PretrainingDataConfig,
 )
-from unimo_paddle.tasks.reranking import Collection
 from unimo_paddle.tasks.segments import TEXT_INPUTS, check_image, image_inputs
 from unimo_paddle.tasks.vocabulary import Vocabulary
 
@@ -172,7 +171,7 @@ class PretrainingEncoder:
     def joint_stream(self, records: Sequence[PairRecord]) -> Stream:
         """Images beside their first captions, for the views: nothing hidden, regions chosen."""
         stream = self._pair_stream(records, len(records), is_training=False)
-        return replace(stream, fields=(*TEXT_INPUTS, *self._inputs(), *self.targets.fields()))
+        return replace(stream, fields=(*TEXT_INPUTS, *self.inputs(), *self.targets.fields()))
 
     def _pair_stream(
         self, records: Sequence[PairRecord], batch_size: int, *, is_training: bool
@@ -198,6 +197,9 @@ class PretrainingEncoder:
     def _candidates(self, records: Sequence[PairRecord], *, is_training: bool) -> Candidates:
         """What pairs are contrasted with beside their batch; in training there are files of it."""
         rewrites = mined = None
+        if is_training:
+            rewrites = open_rewrites(self.contrast, self.config, records)
+            mined = open_mined(self.contrast, self.config, self._pairs_path)
         return Candidates(self.contrast, self, records, rewrites=rewrites, mined=mined)
 
     def _caption_ids(self, records: Sequence[PairRecord]) -> list[list[list[int]]]:
@@ -234,38 +236,26 @@ class PretrainingEncoder:
     def image_stream(self, records: Sequence[PairRecord]) -> Stream:
         """The images of the records alone, for ``embed_images``."""
         return Stream(
-            "images", records, lambda record, rng: self.encode_image(record), self._inputs(), 64
+            "images", records, lambda record, rng: self.encode_image(record), self.inputs(), 64
         )
 
     def caption_stream(self, records: Sequence[PairRecord]) -> Stream:
         """All captions of the records in order, for ``embed_texts``."""
-        captions = [caption for record in records for caption in record.captions]
-        encode = lambda text, rng: self.encode_text(text)  # noqa: E731
-        return Stream("captions", captions, encode, TEXT_INPUTS, 256)
+        return self.text_stream([caption for record in records for caption in record.captions])
 
-    def collection(self, records: Sequence[PairRecord]) -> Collection:
-        """The images of the records, each once, and all captions, to search in."""
-        images = list({record.group: record for record in records}.values())
-        places = {record.group: place for place, record in enumerate(images)}
-        captions = [caption for record in records for caption in record.captions]
-        owners = [places[record.group] for record in records for _ in record.captions]
-        return Collection(
-            self.image_stream(images),
-            self.caption_stream(records),
-            encode_image=lambda number: self.encode_image(images[number]),
-            encode_text=lambda number: self.encode_text(captions[number]),
-            fields=(*TEXT_INPUTS, *self._inputs()),
-            owners=np.array(owners),
-        )
+    def text_stream(self, texts: Sequence[str]) -> Stream:
+        """Texts alone, for ``embed_texts``."""
+        return Stream("texts", texts, lambda text, rng: self.encode_text(text), TEXT_INPUTS, 256)
 
-    def _inputs(self) -> tuple[Field, ...]:
+    def inputs(self) -> tuple[Field, ...]:
+        """The fields of an image."""
         return image_inputs(self.model.region_feature_size)
 
     def masked_fields(self, stream: str) -> tuple[Field, ...]:
         """What the objectives on hidden words and regions read of a stream."""
         if stream == "texts":
             return prefixed("texts_", text_targets())
-        image = (*self._inputs(), *self.targets.fields())
+        image = (*self.inputs(), *self.targets.fields())
         if stream == "images":
             return prefixed("images_", image)
         words = text_targets() if self.uses_language else ()

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 
 from unimo_paddle.data.images import ImageConfig
 from unimo_paddle.data.masking import RegionMaskingConfig, TextMaskingConfig
+from unimo_paddle.data.rewriting import NEGATIVE_KINDS
 from unimo_paddle.data.scenes import SceneConfig
 from unimo_paddle.data.text import TokenizerConfig
 from unimo_paddle.errors import UserError
@@ -27,6 +28,9 @@ class PretrainingDataConfig:
     splits: dict[str, str] = field(
         default_factory=dict
     )  # name of a split: JSON lines to evaluate on (files)
+    split_rewrites: dict[str, str] = field(
+        default_factory=dict
+    )  # name of a split: its rewritten captions, which a model should prefer the captions to
     tokenizer: TokenizerConfig = field(default_factory=TokenizerConfig)
     image: ImageConfig = field(default_factory=ImageConfig)
     text_masking: TextMaskingConfig = field(default_factory=TextMaskingConfig)
@@ -47,9 +51,6 @@ class PretrainingDataConfig:
         for name, low in lows.items():
             if getattr(self, name) < low:
                 raise UserError(f"task.data.{name} is {getattr(self, name)}; give at least {low}")
-
-
-REWRITE_KINDS = ("object", "attribute", "relation", "phrase", "sentence")
 
 
 @dataclass(frozen=True)
@@ -76,10 +77,10 @@ class ContrastConfig:
                 f"task.contrast.logarithm is {self.logarithm!r}; choose direction or pair"
             )
         for kind in self.rewrite_kinds:
-            if kind not in REWRITE_KINDS:
+            if kind not in NEGATIVE_KINDS:
                 raise UserError(
                     f"task.contrast.rewrite_kinds holds {kind!r}; choose of "
-                    f"{', '.join(REWRITE_KINDS)}"
+                    f"{', '.join(NEGATIVE_KINDS)}"
                 )
 
     @property

@@ -80,7 +80,7 @@ def search_in_two_stages(
         "text_retrieval": _pairs(by_image),
     }
     pairs = np.unique(np.concatenate(list(asked.values())), axis=0)
-    scores = _score(collection, serve, images["index"], text_numbers, pairs)
+    scores = score_pairs(collection, serve, images["index"], text_numbers, pairs)
     image_of_text = dict(enumerate(np.searchsorted(images["index"], owners).tolist()))
     key = lambda found: found[:, 0] * len(text_features) + found[:, 1]  # noqa: E731
     joint: dict[str, float] = {}
@@ -98,14 +98,19 @@ def _pairs(found: np.ndarray) -> np.ndarray:
     return np.stack([queries, found.ravel()], axis=1)
 
 
-def _score(
+def score_pairs(
     collection: Collection,
     serve: Serve,
     images: np.ndarray,
     texts: np.ndarray,
     pairs: np.ndarray,
 ) -> np.ndarray:
-    """Joint scores [P] of pairs of places among the usable images and texts."""
+    """Return joint scores [P] of pairs [P, 2] of images and texts.
+
+    Args:
+        images, texts: numbers of those that could be used.
+        pairs: places among these; pairs of an image follow each other, so that it is encoded once.
+    """
     encode_image = functools.lru_cache(IMAGES_AT_HAND)(collection.encode_image)
 
     def encode(pair: Sequence[int], _rng: np.random.Generator) -> Sample:
