@@ -16,6 +16,7 @@ from unimo_paddle.data.rewriting.corpus import (
     PEOPLE,
     Corpus,
     Phrase,
+    after_number,
     is_exchangeable,
     quality_of,
 )
@@ -24,6 +25,7 @@ from unimo_paddle.data.rewriting.knowledge import Knowledge
 from unimo_paddle.data.rewriting.lexicon import (
     MASS,
     PLURAL,
+    SINGULAR,
     Idea,
     Lexicon,
     article_of,
@@ -172,7 +174,7 @@ def _phrases(
             for name in kind.partners or (kind.name,)
             for phrase in corpus.phrases.get((name, mention.number), ())
         ]
-        first = _after_number(mention)
+        first = after_number(mention)
         order = rng.permutation(len(pool))
         fitting = (pool[n] for n in order if _may_put_in(pool[n], graph, mention, knowledge))
         for phrase, _ in zip(fitting, range(MAX_PHRASES), strict=False):
@@ -196,6 +198,8 @@ def _attributes(
     rng: np.random.Generator,
 ) -> Iterator[Edit]:
     for mention in graph.mentions:
+        if not is_exchangeable(graph, mention) and mention.number == SINGULAR:
+            continue
         for attribute in mention.attributes:
             quality = quality_of(attribute, mention)
             if quality is None:
@@ -264,6 +268,8 @@ def _other_placings(
         return
     if target.last < len(graph.words) and graph.words[target.last].form == "of":
         return
+    if target.idea.name == "swing":
+        return  # whoever sits on it also hangs under it
     wanted = "side" if kind == "shape" else "placing"
     old = next((i for i in relation.ideas if i.kind.name == wanted and i.is_said), None)
     if old is None:
@@ -312,15 +318,6 @@ def _takes(kind: str, graph: SceneGraph, relation: Relation, after: str) -> bool
 
 def _qualities(mention: Mention) -> list[Idea]:
     return [attribute.ideas[0] for attribute in mention.attributes]
-
-
-def _after_number(mention: Mention) -> int:
-    """The first word of the phrase that is no number."""
-    first = mention.first
-    for attribute in mention.attributes:
-        if attribute.first == first and attribute.ideas[0].kind.name == "number":
-            first = attribute.last
-    return first
 
 
 def _fits_number(idea: Idea, mention: Mention) -> bool:

@@ -151,27 +151,36 @@ def is_exchangeable(graph: SceneGraph, mention: Mention) -> bool:
     return not (mention.number == MASS and before == "of")
 
 
+def after_number(mention: Mention) -> int:
+    """The first word of the phrase that is no number."""
+    first = mention.first
+    for attribute in mention.attributes:
+        if attribute.first == first and attribute.ideas[0].kind.name == "number":
+            first = attribute.last
+    return first
+
+
 def _key(idea: Idea) -> str:
     return f"{idea.kind.name}/{idea.name}"
 
 
 def _phrase_key(graph: SceneGraph, mention: Mention) -> tuple[str, ...] | None:
     """What identifies a phrase whose every word is understood; none where one is not."""
-    said = [a for a in mention.attributes if a.last <= mention.noun]
+    first = after_number(mention)
+    said = [a for a in mention.attributes if first <= a.first and a.last <= mention.noun]
     covered = sum(attribute.last - attribute.first for attribute in said)
     is_plain = (
         said
         and mention.idea.is_said
         and mention.noun == mention.head
-        and covered == mention.noun - mention.first
-        and all(attribute.ideas[0].kind.name != "number" for attribute in said)
+        and covered == mention.noun - first
     )
     if not is_plain:
         return None
     qualities = [quality_of(attribute, mention) for attribute in said]
     if None in qualities:
         return None
-    text = join(graph.words, mention.first, mention.last)
+    text = join(graph.words, first, mention.last)
     return (text, mention.number, _key(mention.idea), *map(_key, qualities))
 
 
