@@ -131,7 +131,9 @@ def place(graph: SceneGraph, edit: Edit) -> Span:
         article = article_of(text)
         if article != before.form:
             start, text = before.start, f"{article} {text}"
-    if graph.caption[start].isupper():
+    at = edit.first - (start != words[edit.first].start)
+    begins = not at or words[at - 1].form in (".", "!", "?")
+    if begins and graph.caption[start].isupper():
         text = text[0].upper() + text[1:]
     return Span(edit.kind, start, end, text)
 
@@ -266,7 +268,7 @@ def _other_placings(
     is_person = kind in PEOPLE and target.number != MASS and kind != "person"
     if kind != "shape" and kind not in _SOLID and not is_person:
         return
-    if target.last < len(graph.words) and graph.words[target.last].form == "of":
+    if target.last < len(graph.words) and graph.words[target.last].form in ("of", "'"):
         return
     if target.idea.name == "swing":
         return  # whoever sits on it also hangs under it

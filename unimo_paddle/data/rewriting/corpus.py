@@ -18,6 +18,7 @@ logger = logging.getLogger(__name__)
 
 PARTS = ("objects", "qualities", "actions", "placings")
 PEOPLE = frozenset({"male", "female", "person", "role"})
+_UNSUITED = {"place on": {"in", "into", "inside", "within"}, "place in": {"on", "onto", "atop"}}
 MAX_PHRASES = 400  # of a kind and number, the commonest: variety enough, and little memory
 
 
@@ -140,7 +141,7 @@ def is_exchangeable(graph: SceneGraph, mention: Mention) -> bool:
     words = graph.words
     after = words[mention.last].form if mention.last < len(words) else ""
     before = words[mention.first - 1].form if mention.first else ""
-    if after in ("of", "-", "'"):
+    if after in ("of", "-", "'") or _is_oddly_placed(graph, mention):
         return False
     if mention.number == SINGULAR:
         # "in town", "from bed to bed"
@@ -149,6 +150,13 @@ def is_exchangeable(graph: SceneGraph, mention: Mention) -> bool:
             return False  # "three man" is a slip of the pen
         return mention.determiner is not None or mention.first == 0 or bool(counts)
     return not (mention.number == MASS and before == "of")
+
+
+def _is_oddly_placed(graph: SceneGraph, mention: Mention) -> bool:
+    """Whether the preposition suits the place, and not its kind: "in a field", but "on a road"."""
+    first = mention.first if mention.determiner is None else mention.determiner
+    before = graph.words[first - 1].form if first else ""
+    return before in _UNSUITED.get(mention.idea.kind.name, ())
 
 
 def after_number(mention: Mention) -> int:
@@ -177,8 +185,8 @@ def _phrase_key(graph: SceneGraph, mention: Mention) -> tuple[str, ...] | None:
     )
     if not is_plain:
         return None
-    qualities = [quality_of(attribute, mention) for attribute in said]
-    if None in qualities:
+    qualities = [quality_of(attribute, mention) or attribute.ideas[0] for attribute in said]
+    if mention.idea.kind.name in PEOPLE and any(q.kind.name == "colour" for q in qualities):
         return None
     text = join(graph.words, first, mention.last)
     return (text, mention.number, _key(mention.idea), *map(_key, qualities))
