@@ -16,6 +16,7 @@ from unimo_paddle.data.rewriting.corpus import (
     PEOPLE,
     Corpus,
     Phrase,
+    after_number,
     is_exchangeable,
     quality_of,
 )
@@ -24,6 +25,7 @@ from unimo_paddle.data.rewriting.knowledge import Knowledge
 from unimo_paddle.data.rewriting.lexicon import (
     MASS,
     PLURAL,
+    SINGULAR,
     Idea,
     Lexicon,
     article_of,
@@ -129,7 +131,9 @@ def place(graph: SceneGraph, edit: Edit) -> Span:
         article = article_of(text)
         if article != before.form:
             start, text = before.start, f"{article} {text}"
-    if graph.caption[start].isupper():
+    at = edit.first - (start != words[edit.first].start)
+    begins = not at or words[at - 1].form in (".", "!", "?")
+    if begins and graph.caption[start].isupper():
         text = text[0].upper() + text[1:]
     return Span(edit.kind, start, end, text)
 
@@ -172,7 +176,7 @@ def _phrases(
             for name in kind.partners or (kind.name,)
             for phrase in corpus.phrases.get((name, mention.number), ())
         ]
-        first = _after_number(mention)
+        first = after_number(mention)
         order = rng.permutation(len(pool))
         fitting = (pool[n] for n in order if _may_put_in(pool[n], graph, mention, knowledge))
         for phrase, _ in zip(fitting, range(MAX_PHRASES), strict=False):
@@ -196,6 +200,8 @@ def _attributes(
     rng: np.random.Generator,
 ) -> Iterator[Edit]:
     for mention in graph.mentions:
+        if not is_exchangeable(graph, mention) and mention.number == SINGULAR:
+            continue
         for attribute in mention.attributes:
             quality = quality_of(attribute, mention)
             if quality is None:
@@ -262,8 +268,10 @@ def _other_placings(
     is_person = kind in PEOPLE and target.number != MASS and kind != "person"
     if kind != "shape" and kind not in _SOLID and not is_person:
         return
-    if target.last < len(graph.words) and graph.words[target.last].form == "of":
+    if target.last < len(graph.words) and graph.words[target.last].form in ("of", "'"):
         return
+    if target.idea.name == "swing":
+        return  # whoever sits on it also hangs under it
     wanted = "side" if kind == "shape" else "placing"
     old = next((i for i in relation.ideas if i.kind.name == wanted and i.is_said), None)
     if old is None:
@@ -312,15 +320,6 @@ def _takes(kind: str, graph: SceneGraph, relation: Relation, after: str) -> bool
 
 def _qualities(mention: Mention) -> list[Idea]:
     return [attribute.ideas[0] for attribute in mention.attributes]
-
-
-def _after_number(mention: Mention) -> int:
-    """The first word of the phrase that is no number."""
-    first = mention.first
-    for attribute in mention.attributes:
-        if attribute.first == first and attribute.ideas[0].kind.name == "number":
-            first = attribute.last
-    return first
 
 
 def _fits_number(idea: Idea, mention: Mention) -> bool:

@@ -18,6 +18,7 @@ logger = logging.getLogger(__name__)
 
 PARTS = ("objects", "qualities", "actions", "placings")
 PEOPLE = frozenset({"male", "female", "person", "role"})
+_UNSUITED = {"place on": {"in", "into", "inside", "within"}, "place in": {"on", "onto", "atop"}}
 MAX_PHRASES = 400  # of a kind and number, the commonest: variety enough, and little memory
 
 
@@ -140,7 +141,7 @@ def is_exchangeable(graph: SceneGraph, mention: Mention) -> bool:
     words = graph.words
     after = words[mention.last].form if mention.last < len(words) else ""
     before = words[mention.first - 1].form if mention.first else ""
-    if after in ("of", "-", "'"):
+    if after in ("of", "-", "'") or _is_oddly_placed(graph, mention):
         return False
     if mention.number == SINGULAR:
         # "in town", "from bed to bed"
@@ -151,27 +152,43 @@ def is_exchangeable(graph: SceneGraph, mention: Mention) -> bool:
     return not (mention.number == MASS and before == "of")
 
 
+def _is_oddly_placed(graph: SceneGraph, mention: Mention) -> bool:
+    """Whether the preposition suits the place, and not its kind: "in a field", but "on a road"."""
+    first = mention.first if mention.determiner is None else mention.determiner
+    before = graph.words[first - 1].form if first else ""
+    return before in _UNSUITED.get(mention.idea.kind.name, ())
+
+
+def after_number(mention: Mention) -> int:
+    """The first word of the phrase that is no number."""
+    first = mention.first
+    for attribute in mention.attributes:
+        if attribute.first == first and attribute.ideas[0].kind.name == "number":
+            first = attribute.last
+    return first
+
+
 def _key(idea: Idea) -> str:
     return f"{idea.kind.name}/{idea.name}"
 
 
 def _phrase_key(graph: SceneGraph, mention: Mention) -> tuple[str, ...] | None:
     """What identifies a phrase whose every word is understood; none where one is not."""
-    said = [a for a in mention.attributes if a.last <= mention.noun]
+    first = after_number(mention)
+    said = [a for a in mention.attributes if first <= a.first and a.last <= mention.noun]
     covered = sum(attribute.last - attribute.first for attribute in said)
     is_plain = (
         said
         and mention.idea.is_said
         and mention.noun == mention.head
-        and covered == mention.noun - mention.first
-        and all(attribute.ideas[0].kind.name != "number" for attribute in said)
+        and covered == mention.noun - first
     )
     if not is_plain:
         return None
-    qualities = [quality_of(attribute, mention) for attribute in said]
-    if None in qualities:
+    qualities = [quality_of(attribute, mention) or attribute.ideas[0] for attribute in said]
+    if mention.idea.kind.name in PEOPLE and any(q.kind.name == "colour" for q in qualities):
         return None
-    text = join(graph.words, mention.first, mention.last)
+    text = join(graph.words, first, mention.last)
     return (text, mention.number, _key(mention.idea), *map(_key, qualities))
 
 

@@ -8,7 +8,7 @@ before it, or a verb. What the lexicon does not know is no part of the graph, an
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from unimo_paddle.data.rewriting.lexicon import (
     MASS,
@@ -92,13 +92,26 @@ class SceneGraph:
 
 def parse_caption(caption: str, words: Sequence[Word], lexicon: Lexicon) -> SceneGraph:
     """Find the objects, attributes and relations of a tagged caption."""
-    words = tuple(words)
+    words = tuple(_with_prepositions(words, lexicon))
     mentions = tuple(_find_mentions(words, lexicon))
     mentions = tuple(
         _with_corner(words, mentions, number, lexicon) for number in range(len(mentions))
     )
     relations = (*_find_placings(words, mentions, lexicon), *_find_verbs(words, mentions, lexicon))
     return SceneGraph(caption, words, mentions, tuple(sorted(relations, key=lambda x: x.first)))
+
+
+def _with_prepositions(words: Sequence[Word], lexicon: Lexicon) -> list[Word]:
+    """The words, those of longer prepositions tagged as such: "right" in "right of" is no noun."""
+    found = list(words)
+    at = 0
+    while at < len(words):
+        match = _longest(words, at, lexicon.placings)
+        last = match[0] if match else at + 1
+        if last > at + 1:
+            found[at:last] = [replace(word, tag="PRP") for word in words[at:last]]
+        at = last
+    return found
 
 
 def ideas_in(words: Sequence[Word], table: Table) -> set[Idea]:
@@ -226,7 +239,7 @@ def _with_corner(
     mention = mentions[number]
     begin = mention.first if mention.determiner is None else mention.determiner
     for first, last in ((mention.last + 2, mention.last + 4), (begin - 2, begin)):
-        if first < 2 or join(words, first - 2, first) != "in the":
+        if first < 2 or last > len(words) or join(words, first - 2, first) != "in the":
             continue
         ideas = tuple(
             idea
@@ -236,7 +249,7 @@ def _with_corner(
         is_taken = first < mention.first and any(m.last == first - 2 for m in mentions)
         if ideas and not is_taken:
             attributes = (*mention.attributes, Attribute(first, last, ideas))
-            return Mention(**{**vars(mention), "attributes": attributes})
+            return replace(mention, attributes=attributes)
     return mention
 
 

@@ -112,13 +112,14 @@ class Inspector:
 def _doubts_of_change(rewrite: Rewrite, knowledge: Knowledge, lexicon: Lexicon) -> Iterator[str]:
     """What the captions say of the words that were put in."""
     words = tag(rewrite.text[rewrite.start : rewrite.end])
+    put_in = {word.form for word in words}
     for word in words:
         if word.tag.startswith(_LEXICAL) and word.form in knowledge.words:
             yield f"a caption says '{word.form}'"
     for known, table in _tables(knowledge, lexicon):
         for idea in sorted(ideas_in(words, table), key=lambda idea: idea.name):
-            same = sorted(other.name for other in idea.alike & known if other is not idea)
-            if same:
+            same = sorted(other.name for other in idea.alike & known)
+            if same and not any(name in knowledge.words for name in idea.names if name in put_in):
                 yield f"'{idea.name}' may be the '{same[0]}' of the captions"
 
 

@@ -1,9 +1,10 @@
 """Names of creatures, people and things that move or are moved, by kind.
 
-The tables say what may stand for what, and what may be the same. The notation is that of ``lexicon.parse``. A kind's names can be exchanged with each other (or with
-those of the kinds after ">") and still give a sentence. A line is one idea and all its names, the
-usual one first; names on one line never contradict each other. A line that ends with a comma goes
-on in the next. Marks of a line:
+The tables say what may stand for what, and what may be the same. The notation is that of
+``lexicon.Table``. A kind's names can be exchanged with each other (or with those of the kinds
+after ">") and still give a sentence. A line is one idea and all its names, the usual one first;
+names on one line never contradict each other. A line that ends with a comma goes on in the next.
+Marks of a line:
 
     -       an idea that captions leave unsaid even where it is seen: it is never put in
     *       a general word that may mean any idea of its kind

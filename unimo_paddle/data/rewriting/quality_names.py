@@ -87,7 +87,7 @@ polka-dot, dotted, polka dot, spotted
 ~ checkered, patterned
 ~ plain, patterned
 
-[size of animal, vehicle, boat, shape]
+[size of shape]
 small, little, tiny, miniature
 large, big, huge, giant, enormous
 - medium, tall, short, long

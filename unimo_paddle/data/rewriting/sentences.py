@@ -28,8 +28,8 @@ _STRIKING = frozenset(["animal", "role", "vehicle", "boat", "board", "instrument
     "play place",
     "shape",
 }
-# Things that a caption may leave out: two of them must be missing.
-_PLAIN = frozenset(["furniture", "structure", "ground", "handheld"]) | {
+# What a caption may leave out, and people who may be taken for others: two must be missing.
+_PLAIN = frozenset(["furniture", "structure", "ground", "handheld", "male", "female"]) | {
     "water place",
     "place on",
     "place in",
@@ -45,6 +45,14 @@ class Claim:
     thing: Idea
     qualities: tuple[Idea, ...]
     weight: int
+
+
+@dataclass(frozen=True)
+class Claims:
+    """What a caption says that can be found false: things, and what is done."""
+
+    things: tuple[Claim, ...]
+    actions: tuple[Idea, ...]
 
 
 class SentenceIndex:
@@ -77,7 +85,7 @@ class SentenceIndex:
             sublinear_tf=True, dtype=np.float32, token_pattern=r"[^\W_]+(?:[-'][^\W_]+)*"
         )
         self._rows = self._vectorizer.fit_transform([captions[n] for n in numbers])
-        self._claims: dict[int, tuple[Claim, ...]] = {}
+        self._claims: dict[int, Claims] = {}
 
     def nearest(self, numbers: Sequence[int]) -> Iterator[list[int]]:
         """For each caption the nearest ones of other images, nearest first."""
@@ -114,24 +122,30 @@ class SentenceIndex:
                 yield number
 
     def _is_false(self, knowledge: Knowledge, number: int) -> bool:
+        claims = self._claimed(number)
         weights = {
             claim.thing: claim.weight
-            for claim in self._claimed(number)
+            for claim in claims.things
             if knowledge.excludes_thing(claim.thing, claim.qualities)
         }
-        # What a complete graph rules out is false, however plain.
-        return sum(weights.values()) >= (1 if knowledge.graph is not None else _ENOUGH)
+        if knowledge.graph is not None:
+            # What a complete graph rules out is false, however plain.
+            return bool(weights)
+        other_doing = any(knowledge.excludes_action(action) for action in claims.actions)
+        return sum(weights.values()) + other_doing >= _ENOUGH
 
-    def _claimed(self, number: int) -> tuple[Claim, ...]:
+    def _claimed(self, number: int) -> Claims:
         """What a caption names that can be missed, parsed once."""
         if number not in self._claims:
             caption = self._captions[number]
             graph = parse_caption(caption, tag(caption), self._lexicon)
-            self._claims[number] = tuple(
+            things = tuple(
                 Claim(mention.idea, tuple(a.ideas[0] for a in mention.attributes), weight)
                 for mention in graph.mentions
                 if mention.idea.is_said and (weight := _weight(mention.idea))
             )
+            actions = {r.ideas[0] for r in graph.relations if r.form is not None}
+            self._claims[number] = Claims(things, tuple(actions))
         return self._claims[number]
 
 

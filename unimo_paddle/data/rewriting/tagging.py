@@ -8,10 +8,16 @@ from __future__ import annotations
 
 import functools
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from lemminflect import getAllLemmas
+
 _WORD = re.compile(r"[^\W_]+(?:[-'\u2019][^\W_]+)*|[^\w\s]")
+
+# Tags of a noun and what is taken for a noun after it, and the verb that would agree.
+_AGREEING = {("NN1", "NN2"): "VVZ", ("NN2", "NN1"): "VVB"}
 
 
 @dataclass(frozen=True)
@@ -45,11 +51,25 @@ def tag(caption: str) -> list[Word]:
     matches = list(_WORD.finditer(caption))
     # A capital at the beginning is no sign of a name.
     texts = [match[0].lower() if not match.start() else match[0] for match in matches]
-    tagged = _tagger().tag_sent(texts) if texts else []
+    tags = [tagged[2] for tagged in _tagger().tag_sent(texts)] if texts else []
     return [
-        Word(match[0].lower(), tagged_word[2], match.start(), match.end())
-        for match, tagged_word in zip(matches, tagged, strict=True)
+        Word(match[0].lower(), tag, match.start(), match.end())
+        for match, tag in zip(matches, _with_verb(texts, tags), strict=True)
     ]
+
+
+def _with_verb(texts: Sequence[str], tags: list[str]) -> list[str]:
+    """The tags; where no word is a verb, the first noun after another that can be one.
+
+    The tagger takes "sleeps" in "a dog sleeps" for a noun, and "sleep" in "two dogs sleep".
+    """
+    if any(tag.startswith("V") for tag in tags):
+        return tags
+    for at in range(1, len(tags)):
+        verb = _AGREEING.get((tags[at - 1], tags[at]))
+        if verb and "VERB" in getAllLemmas(texts[at]):
+            return [*tags[:at], verb, *tags[at + 1 :]]
+    return tags
 
 
 @functools.cache
