@@ -8,7 +8,12 @@ import numpy as np
 import pytest
 from scipy import sparse
 
-from unimo_paddle.data.mining.neighbours import NO_NEIGHBOUR, DenseTable, SparseTable
+from unimo_paddle.data.mining.neighbours import (
+    NO_NEIGHBOUR,
+    DenseTable,
+    SparseTable,
+    warn_if_alike,
+)
 
 SIZE = 24
 
@@ -83,6 +88,13 @@ def test_fewer_rows_than_asked_for_leave_the_rest_empty(tmp_path: Path) -> None:
     found = dense(tmp_path, unit_rows(3, 0), np.arange(3)).nearest(unit_rows(2, 1), 5)
     assert (found["numbers"][:, 3:] == NO_NEIGHBOUR).all()
     assert sorted(found["numbers"][0, :3].tolist()) == [0, 1, 2]
+
+
+@pytest.mark.parametrize(("spread", "is_told"), [(0.01, True), (1.0, False)])
+def test_features_that_hardly_differ_are_told(caplog, spread: float, is_told: bool) -> None:
+    rows = np.ones((30, SIZE)) + spread * np.random.default_rng(0).normal(size=(30, SIZE))
+    warn_if_alike([rows / np.linalg.norm(rows, axis=1, keepdims=True)], "features")
+    assert ("learnt too little" in caplog.text) == is_told
 
 
 def sparse_rows(count: int, seed: int) -> sparse.csr_matrix:

@@ -17,7 +17,7 @@ from unimo_paddle.data.mining.features import (
     objects_path,
     read_image_objects,
 )
-from unimo_paddle.data.mining.neighbours import DenseTable, SparseTable
+from unimo_paddle.data.mining.neighbours import DenseTable, SparseTable, warn_if_alike
 from unimo_paddle.data.mining.sides import Side
 from unimo_paddle.data.mining.texts import WordWeights
 from unimo_paddle.data.prints import find_copies, print_images
@@ -165,6 +165,7 @@ class ImageSide:
         is_kept[kept] = True
         features = self._features(self._collection.paths, is_kept, embed, "features of collection")
         queries = self._features(self._own, self._is_usable, embed, "features of pairs")
+        warn_if_alike(features, "features of images")
         path = self._shop.folder / "images.faiss"
         logger.info("indexing %d images", len(kept))
         table = DenseTable(features, kept, path=path, exact_rows=exact_rows)

@@ -7,6 +7,7 @@ are always found exactly: a product of some rows with a part of the table at a t
 
 from __future__ import annotations
 
+import logging
 import os
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
@@ -17,8 +18,12 @@ from scipy import sparse
 
 from unimo_paddle.data.publish import publish
 
+logger = logging.getLogger(__name__)
+
 EXACT_ROWS = 200_000
 NO_NEIGHBOUR = -1
+ALIKE = 0.98  # mean inner product of rows that hardly tell anything apart
+_ALIKE_ROWS = 1000
 _TRAINING_ROWS = 64  # that a list of the inverted file learns its centre from
 _LISTS_LOOKED_AT = 32  # one of so many lists is searched, but at least
 _FEWEST_LISTS = 32
@@ -100,6 +105,22 @@ def _train(chunks: Iterable[np.ndarray], kept: np.ndarray) -> faiss.Index:
     index = faiss.index_factory(sample.shape[1], kind, faiss.METRIC_INNER_PRODUCT)
     index.train(sample)
     return index
+
+
+def warn_if_alike(chunks: Iterable[np.ndarray], what: str) -> None:
+    """Say so where features hardly differ, as those of a model that has learnt too little.
+
+    The mean over all pairs of the first rows is the square of their mean's length.
+    """
+    first = np.asarray(next(iter(chunks))[:_ALIKE_ROWS], np.float32)
+    first = first[np.any(first, axis=1)]
+    likeness = float(np.linalg.norm(first.mean(axis=0)) ** 2) if len(first) > 1 else 0.0
+    if likeness > ALIKE:
+        logger.warning(
+            "%s are all alike (mean similarity %.3f): the model has learnt too little to mine by",
+            what,
+            likeness,
+        )
 
 
 class SparseTable:

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from unimo_paddle.data.chunks import Chunks, Workshop
-from unimo_paddle.data.mining.neighbours import DenseTable, SparseTable
+from unimo_paddle.data.mining.neighbours import DenseTable, SparseTable, warn_if_alike
 from unimo_paddle.data.mining.sides import Side
 from unimo_paddle.data.mining.texts import (
     QUERIES_AT_ONCE,
@@ -108,6 +108,7 @@ class TextSide:
             size=QUERIES_AT_ONCE,
             unit="record",
         )
+        warn_if_alike(features, "features of texts")
         path = self._shop.folder / "texts.faiss"
         kept = np.arange(len(sentences))
         table = DenseTable(features, kept, path=path, exact_rows=exact_rows)
