@@ -56,6 +56,13 @@ def test_a_killed_process_ends_the_job_which_goes_on_from_where_it_was(launch, s
     assert "restart 1 of 3" in output and output.rstrip().endswith("went on")
 
 
+def test_a_script_is_started_again_by_the_same_line(launch, script, tmp_path) -> None:
+    body = 'print(os.environ["UNIMO_RESTARTS"], *sys.argv[1:]); raise SystemExit(7)'
+    launch(script(body), "--run", "x", num_restarts=1).communicate(timeout=LIMIT)
+    log = (tmp_path / "log" / "rank-0.log").read_text()
+    assert log.splitlines() == ["0 --run x", "--- restart 1 ---", "1 --run x"]
+
+
 def test_restarts_come_to_an_end(launch, script, tmp_path) -> None:
     process = launch(script("raise SystemExit(7)"), num_restarts=2)
     output, _ = process.communicate(timeout=LIMIT)

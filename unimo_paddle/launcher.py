@@ -27,12 +27,11 @@ from typing import IO
 from unimo_paddle import environment_defaults
 from unimo_paddle.errors import USER_ERROR_CODE, UserError
 from unimo_paddle.meeting import POLL_SECONDS, Begin, End, Meeting
-from unimo_paddle.process import PROGRESS_VARIABLE, STOPPED_CODE
+from unimo_paddle.process import PROGRESS_VARIABLE, RESTARTS_VARIABLE, STOPPED_CODE
 
 logger = logging.getLogger(__name__)
 
 TAIL_LINES = 20  # of the log of a process that failed, shown on the console
-RESUME_OPTION = "--resume_if_any"
 LOCALHOST = "127.0.0.1"
 _DRAIN_SECONDS = 5.0  # for what a process printed before it ended
 _PIECE = 65536  # bytes of output passed on at once
@@ -45,7 +44,7 @@ class Job:
     """What is started.
 
     Args:
-        command: a Python script and its arguments; it understands ``RESUME_OPTION``.
+        command: a Python script and its arguments; ``RESTARTS_VARIABLE`` tells it of restarts.
         num_processes: on each machine.
         log_dir: of a log for each process.
         num_restarts: how often the job may be started again.
@@ -296,7 +295,6 @@ def _start(
 ) -> list[_Rank]:
     """Start this machine's processes; leaving the stack ends them."""
     attempt = begin.attempt
-    resume = [RESUME_OPTION] if attempt else []
     # Without what this package set for the launcher alone: each rank takes its share of the cores.
     inherited = {k: v for k, v in os.environ.items() if k not in environment_defaults}
     if interface is not None:
@@ -312,12 +310,13 @@ def _start(
             log.write(f"--- restart {attempt} ---\n".encode())
             log.flush()
         variables = rank_environment(number, begin.endpoints, num_local=job.num_processes)
+        variables |= {PROGRESS_VARIABLE: str(progress), RESTARTS_VARIABLE: str(attempt)}
         process = subprocess.Popen(
-            [sys.executable, *job.command, *resume],
+            [sys.executable, *job.command],
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE if local == 0 else log,
             stderr=subprocess.STDOUT,
-            env=inherited | variables | {PROGRESS_VARIABLE: str(progress)},
+            env=inherited | variables,
             start_new_session=True,  # the terminal's signals are for this process, which passes on
             preexec_fn=_die_with_parent,
         )

@@ -17,6 +17,7 @@ from pathlib import Path
 
 STOPPED_CODE = 75  # exit code of a run that was told to stop and saved a checkpoint
 PROGRESS_VARIABLE = "UNIMO_PROGRESS_FILE"  # names the file that is touched with every progress
+RESTARTS_VARIABLE = "UNIMO_RESTARTS"  # how often a launcher has started the job again
 
 # Of glibc's mallopt(3), with the environment variables that a user may have set instead.
 _TRIM_THRESHOLD = (-1, "MALLOC_TRIM_THRESHOLD_")
@@ -121,3 +122,8 @@ def report_progress() -> None:
     path = os.environ.get(PROGRESS_VARIABLE)
     if path:
         Path(path).touch()
+
+
+def is_restarted() -> bool:
+    """Whether a launcher has started this process's job again, after a failure."""
+    return os.environ.get(RESTARTS_VARIABLE, "0") != "0"
