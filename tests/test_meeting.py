@@ -18,9 +18,9 @@ import pytest
 from tests.conftest import LIMIT, wait_for
 from tests.test_launcher import ROOT, SETTINGS, ranks_of, weights_of
 from unimo_paddle.errors import UserError
-from unimo_paddle.launcher import free_ports
 from unimo_paddle.meeting import Begin, End, Meeting, interface_of
 from unimo_paddle.process import STOPPED_CODE
+from unimo_paddle.rank import free_ports
 
 HOSTS = "127.0.0.1,localhost"  # two names, so that messages tell one from the other
 
