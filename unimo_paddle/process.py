@@ -117,6 +117,15 @@ def stop_requests() -> Iterator[StopRequest]:
         request.release()
 
 
+def ignore_stops() -> None:
+    """Let SIGTERM pass from now on, in a process that has saved what it had to and only ends.
+
+    Where several are told to stop, a vote ends all: a launcher's signal may come behind it, and the
+    run would seem to have been killed instead of saved.
+    """
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+
+
 def report_progress() -> None:
     """Tell a launcher that watches this process that it goes on."""
     path = os.environ.get(PROGRESS_VARIABLE)
