@@ -135,6 +135,23 @@ def test_a_rank_that_ends_by_a_vote_leaves_the_others_time_to_save(launch, scrip
     assert process.returncode == STOPPED_CODE and (path.parent / "saved").exists(), output
 
 
+def test_a_first_signal_behind_a_vote_is_no_second_one(launch, script) -> None:
+    body = f"""
+        if rank == 0:
+            (here / "voted").touch()
+            time.sleep(1.5)
+            print("saved", flush=True)
+        os._exit({STOPPED_CODE})
+    """
+    path = script(body)
+    process = launch(path, num_processes=2)
+    wait_for(path.parent / "voted")
+    time.sleep(0.5)  # by now the launcher has noticed how rank 1 ended
+    process.terminate()
+    output, _ = process.communicate(timeout=LIMIT)
+    assert process.returncode == STOPPED_CODE and "saved" in output, output
+
+
 def test_who_does_not_stop_in_time_is_killed(launch, script) -> None:
     body = """
         signal.signal(signal.SIGTERM, signal.SIG_IGN)
