@@ -241,7 +241,7 @@ def script(tmp_path: Path) -> Callable[[str], Path]:
         import os, pathlib, signal, sys, time
         rank = int(os.environ["PADDLE_TRAINER_ID"])
         progress = pathlib.Path(os.environ["UNIMO_PROGRESS_FILE"])
-        resumes = "--resume_if_any" in sys.argv
+        resumes = os.environ["UNIMO_RESTARTS"] != "0"
         here = pathlib.Path(__file__).parent
     """
 

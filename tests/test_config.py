@@ -5,14 +5,18 @@ from __future__ import annotations
 import dataclasses
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from unimo_paddle import settings
+from unimo_paddle.checkpoint import save_checkpoint
 from unimo_paddle.config import RunConfig, parse_training
 from unimo_paddle.errors import UserError
 from unimo_paddle.models import ModelConfig
+from unimo_paddle.process import RESTARTS_VARIABLE
 from unimo_paddle.settings.help import field_comments
 from unimo_paddle.settings.values import choices_of, field_types, options_of
+from unimo_paddle.trainer import CHECKPOINT_DIR
 
 ROOT = Path(__file__).resolve().parents[1]
 MODEL_FILES = sorted((ROOT / "configs" / "model").glob("*.yaml"))
@@ -38,6 +42,31 @@ def test_resume_is_an_option_and_no_setting() -> None:
     assert is_resumed
     assert config.model == settings.load(ModelConfig, Path(model))
     assert config.train.max_steps == 9
+
+
+@pytest.mark.parametrize(
+    ("options", "restarts", "is_begun", "expected"),
+    [
+        ([], "0", True, False),
+        ([], "1", True, True),
+        ([], "1", False, False),
+        ([], None, True, False),
+        (["--resume_if_any"], None, True, True),
+        (["--resume_if_any"], None, False, False),
+        (["--resume"], "0", False, True),
+    ],
+)
+def test_a_run_goes_on_where_it_is_asked_to_or_started_again(
+    tmp_path: Path, monkeypatch, options, restarts, is_begun, expected
+) -> None:
+    monkeypatch.delenv(RESTARTS_VARIABLE, raising=False)
+    if restarts is not None:
+        monkeypatch.setenv(RESTARTS_VARIABLE, restarts)
+    if is_begun:
+        save_checkpoint(tmp_path / CHECKPOINT_DIR, 1, {"x": np.zeros(1, np.float32)}, {}, keep=1)
+    model = ["--model", str(ROOT / "configs" / "model" / "tiny.yaml")]
+    argv = [*options, *model, "--output_dir", str(tmp_path)]
+    assert parse_training(argv)[1] is expected
 
 
 @pytest.mark.parametrize(

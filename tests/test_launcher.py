@@ -56,6 +56,13 @@ def test_a_killed_process_ends_the_job_which_goes_on_from_where_it_was(launch, s
     assert "restart 1 of 3" in output and output.rstrip().endswith("went on")
 
 
+def test_a_script_is_started_again_by_the_same_line(launch, script, tmp_path) -> None:
+    body = 'print(os.environ["UNIMO_RESTARTS"], *sys.argv[1:]); raise SystemExit(7)'
+    launch(script(body), "--run", "x", num_restarts=1).communicate(timeout=LIMIT)
+    log = (tmp_path / "log" / "rank-0.log").read_text()
+    assert log.splitlines() == ["0 --run x", "--- restart 1 ---", "1 --run x"]
+
+
 def test_restarts_come_to_an_end(launch, script, tmp_path) -> None:
     process = launch(script("raise SystemExit(7)"), num_restarts=2)
     output, _ = process.communicate(timeout=LIMIT)
@@ -126,6 +133,23 @@ def test_a_rank_that_ends_by_a_vote_leaves_the_others_time_to_save(launch, scrip
     process = launch(path, num_processes=2)
     output, _ = process.communicate(timeout=LIMIT)
     assert process.returncode == STOPPED_CODE and (path.parent / "saved").exists(), output
+
+
+def test_a_first_signal_behind_a_vote_is_no_second_one(launch, script) -> None:
+    body = f"""
+        if rank == 0:
+            (here / "voted").touch()
+            time.sleep(1.5)
+            print("saved", flush=True)
+        os._exit({STOPPED_CODE})
+    """
+    path = script(body)
+    process = launch(path, num_processes=2)
+    wait_for(path.parent / "voted")
+    time.sleep(0.5)  # by now the launcher has noticed how rank 1 ended
+    process.terminate()
+    output, _ = process.communicate(timeout=LIMIT)
+    assert process.returncode == STOPPED_CODE and "saved" in output, output
 
 
 def test_who_does_not_stop_in_time_is_killed(launch, script) -> None:

@@ -18,9 +18,10 @@ import pytest
 from tests.conftest import LIMIT, wait_for
 from tests.test_launcher import ROOT, SETTINGS, ranks_of, weights_of
 from unimo_paddle.errors import UserError
-from unimo_paddle.launcher import free_ports
-from unimo_paddle.meeting import Begin, End, Meeting, interface_of
+from unimo_paddle.meeting import Meeting, interface_of
+from unimo_paddle.messages import Begin, End
 from unimo_paddle.process import STOPPED_CODE
+from unimo_paddle.rank import free_ports
 
 HOSTS = "127.0.0.1,localhost"  # two names, so that messages tell one from the other
 
@@ -269,7 +270,7 @@ def test_training_on_two_machines_survives_a_lost_process_to_the_bit(
     pair, write_run_file, tmp_path, tmp_path_factory, side, number, cause
 ) -> None:
     expected = _undisturbed(write_run_file, tmp_path_factory)
-    command = _training(write_run_file, tmp_path)
+    command = training(write_run_file, tmp_path)
     processes = pair(*command, hang_seconds=20, log_dir=tmp_path / "log")
     wait_for(tmp_path / "run" / "checkpoints" / "step-3", 240)
     (pid,) = ranks_of(processes[side]).values()
@@ -282,7 +283,7 @@ def test_training_on_two_machines_survives_a_lost_process_to_the_bit(
     assert weights_of(tmp_path / "run") == expected
 
 
-def _training(write_run_file, folder: Path) -> list[object]:
+def training(write_run_file, folder: Path) -> list[object]:
     run_file = write_run_file(folder / "run.yaml", SETTINGS)
     return ["tools/train.py", "--config", run_file, "--output_dir", folder / "run"]
 
@@ -291,7 +292,7 @@ def _undisturbed(write_run_file, tmp_path_factory) -> dict[str, bytes]:
     """What two processes of one machine learn when nothing happens."""
     folder = tmp_path_factory.mktemp("undisturbed")
     command = [sys.executable, "tools/launch.py", "--num_processes", 2, "--log_dir", folder / "log"]
-    command = [*map(str, command), *map(str, _training(write_run_file, folder))]
+    command = [*map(str, command), *map(str, training(write_run_file, folder))]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
     assert done.returncode == 0, done.stdout + done.stderr
     return weights_of(folder / "run")

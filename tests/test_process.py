@@ -95,3 +95,12 @@ def test_numbers_below_the_normal_ones_become_zero_in_every_thread() -> None:
 def test_a_processor_that_is_not_known_is_left_alone(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(process.platform, "machine", lambda: "riscv64")
     assert not process.flush_denormals()
+
+
+def test_a_process_that_only_ends_lets_a_stop_pass() -> None:
+    program = (
+        "import os, signal; from unimo_paddle.process import ignore_stops\n"
+        "ignore_stops(); os.kill(os.getpid(), signal.SIGTERM); print('ended')"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
+    assert done.returncode == 0 and done.stdout == "ended\n"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import runpy
 import shutil
+import signal
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -13,7 +14,9 @@ from typing import NamedTuple
 import cv2
 import pytest
 
+from unimo_paddle import config, process
 from unimo_paddle.data.text import Tokenizer
+from unimo_paddle.trainer import RunStopped
 
 ROOT = Path(__file__).resolve().parents[1]
 TOOLS = sorted(path.stem for path in (ROOT / "tools").glob("*.py"))
@@ -39,10 +42,13 @@ def call(monkeypatch, capsys) -> Callable[..., Outcome]:
         monkeypatch.setattr(sys, "argv", [str(path), *map(str, arguments)])
         main, code = runpy.run_path(str(path))["main"], 0
         capsys.readouterr()
+        before = signal.getsignal(signal.SIGTERM)  # not ignored by all that this process starts
         try:
             main()
         except SystemExit as ended:
             code = ended.code or 0
+        finally:
+            signal.signal(signal.SIGTERM, before)
         return Outcome(code, *capsys.readouterr())
 
     return call
@@ -326,3 +332,24 @@ def test_folder_that_is_no_bundle(call, tmp_path: Path) -> None:
 def test_image_that_is_missing(call, bundle: Path) -> None:
     outcome = call("predict", "--bundle", bundle, "--images", "no.png", "--texts", "a star")
     assert_one_error(outcome, "no.png", "No such file", "remove or replace it")
+
+
+# ---- stops
+
+
+@pytest.mark.parametrize("is_stopped", [True, False])
+def test_a_stop_that_comes_behind_the_end_of_training_kills_nobody(
+    call, monkeypatch, tmp_path: Path, is_stopped
+) -> None:
+    class Done:
+        def train(self) -> dict:
+            if is_stopped:
+                raise RunStopped(3, tmp_path)
+            return {}
+
+    calls = []
+    monkeypatch.setattr(config, "build_trainer", lambda *_, **__: Done())
+    monkeypatch.setattr(process, "ignore_stops", lambda: calls.append("ignored"))
+    model = ["--model", ROOT / "configs" / "model" / "tiny.yaml"]
+    outcome = call("train", *model, "--output_dir", tmp_path)
+    assert outcome.code == (process.STOPPED_CODE if is_stopped else 0) and calls == ["ignored"]

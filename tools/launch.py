@@ -11,8 +11,9 @@
 The console shows rank 0 (of other machines the first of theirs); every rank has a log. A process
 that dies or hangs ends the job, on all machines, and the job goes on from its last checkpoint when
 all machines are there again: also when a machine's launcher was started anew by the same line.
-SIGTERM and Ctrl-C, on any machine, save a checkpoint and end it. The machines must reach each other
-at --port and at ports that the ranks choose; nobody else should.
+SIGTERM and Ctrl-C, on any machine, save a checkpoint and end it on all, with one exit code. The
+machines must reach each other at --port and at ports that the ranks choose; nobody else should. Any
+script is started again by the same line; UNIMO_RESTARTS tells it how often it was.
 
 exit codes: 0 done; 1 failed, all restarts used; 2 a mistake to mend; 75 stopped, resume with
 --resume; 128 + n ended by signal n without a checkpoint

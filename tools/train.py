@@ -10,7 +10,7 @@ from unimo_paddle.config import build_trainer, parse_training
 from unimo_paddle.errors import report_user_errors
 from unimo_paddle.evaluation import format_table, write_report
 from unimo_paddle.logger import configure_logging
-from unimo_paddle.process import STOPPED_CODE, tune_process
+from unimo_paddle.process import STOPPED_CODE, ignore_stops, tune_process
 from unimo_paddle.trainer import RunStopped
 
 
@@ -26,6 +26,8 @@ def main() -> None:
     except RunStopped as stopped:
         print(stopped)
         sys.exit(STOPPED_CODE)
+    finally:
+        ignore_stops()
     for split, values in metrics.items():
         if distributed.rank() == 0:
             write_report(Path(config.output_dir), split, values)

@@ -14,6 +14,7 @@ from unimo_paddle.errors import UserError
 from unimo_paddle.evaluation import EvaluationConfig, Evaluator
 from unimo_paddle.models import ModelConfig
 from unimo_paddle.optimizer import OptimizerConfig
+from unimo_paddle.process import is_restarted
 from unimo_paddle.program import Runner
 from unimo_paddle.settings import Option, load, parse, save
 from unimo_paddle.tasks import TaskConfig
@@ -50,7 +51,10 @@ class RunConfig:
 
 
 def parse_training(argv: Sequence[str]) -> tuple[RunConfig, bool]:
-    """Read the command line of ``tools/train.py``; return the config and whether to resume."""
+    """Read the command line of ``tools/train.py``; return the config and whether to resume.
+
+    In a job that a launcher has started again, ``--resume_if_any`` is given without being said.
+    """
     config, options = parse(
         RunConfig,
         argv,
@@ -60,7 +64,8 @@ def parse_training(argv: Sequence[str]) -> tuple[RunConfig, bool]:
         options=TRAIN_OPTIONS,
     )
     is_begun = latest_checkpoint(Path(config.output_dir) / CHECKPOINT_DIR) is not None
-    return config, options["resume"] or (options["resume_if_any"] and is_begun)
+    goes_on = options["resume_if_any"] or is_restarted()
+    return config, options["resume"] or (goes_on and is_begun)
 
 
 def build_trainer(config: RunConfig, *, resume: bool = False) -> Trainer:

@@ -3,8 +3,12 @@
 Why they must: where one machine began anew alone, its ranks would meet the store of ranks that are
 about to end, and what those wrote into it. So the first machine's launcher listens, the others call
 it, and no rank starts before the ranks of all machines have ended. Ports of the ranks are chosen
-anew for every attempt, so that nothing of the attempt before answers there. What is said are lines
-of JSON. Nobody proves who he is: the network must be trusted, as for the ranks' own connections.
+anew for every attempt, so that nothing of the attempt before answers there. Nobody proves who he
+is: the network must be trusted, as for the ranks' own connections.
+
+A failure ends the attempt everywhere at once. Ranks that end by themselves, at their work's end or
+by a stop, leave the others to go on: their launcher tells a partial end and waits. The first
+machine, whose rank 0 saves, sums up and has the last word, with which all end.
 """
 
 from __future__ import annotations
@@ -17,97 +21,18 @@ import logging
 import socket
 import struct
 import time
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, replace
 
 from unimo_paddle.errors import USER_ERROR_CODE, UserError
+from unimo_paddle.messages import Begin, End, Line, Stop
 
 logger = logging.getLogger(__name__)
 
 POLL_SECONDS = 0.1
 _CALL_SECONDS = 2.0  # for one try to reach the first machine
-_SEND_SECONDS = 5.0
-_LONGEST_LINE = 1 << 20  # bytes; whoever sends more is no launcher
-_PIECE = 65536
 _BACKLOG = 1024  # calls of all machines may come in one moment
-# A machine without power says nothing: after so many seconds it is asked, and then given up.
-_KEEPALIVE = {"TCP_KEEPIDLE": 20, "TCP_KEEPINTVL": 10, "TCP_KEEPCNT": 3}
 _SIOCGIFADDR = 0x8915  # Linux: the address of an interface
-
-
-@dataclass(frozen=True)
-class End:
-    """How an attempt ended."""
-
-    code: int  # exit code of the job
-    cause: str = ""  # empty where all processes ended well
-    is_final: bool = True  # starting again would not help, or was not asked for
-
-
-@dataclass(frozen=True)
-class Begin:
-    """What all machines agree on before an attempt."""
-
-    attempt: int
-    endpoints: list[str]  # host:port of every rank
-
-
-class _Line:
-    """A connection that carries lines of JSON both ways."""
-
-    def __init__(self, connection: socket.socket) -> None:
-        self._socket = connection
-        self._buffer = b""
-        self.is_open = True
-        self.host: int | None = None  # whose it is, once it has said so
-        connection.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
-        for name, value in _KEEPALIVE.items():
-            if hasattr(socket, name):
-                connection.setsockopt(socket.IPPROTO_TCP, getattr(socket, name), value)
-
-    @property
-    def own_address(self) -> str:
-        """Of this machine, as the other end sees it."""
-        return self._socket.getsockname()[0]
-
-    def send(self, kind: str, **content: object) -> None:
-        """Say something; a line that is dead is noticed by whoever listens to it."""
-        try:
-            self._socket.settimeout(_SEND_SECONDS)
-            self._socket.sendall(json.dumps({"kind": kind, **content}).encode() + b"\n")
-        except OSError:
-            self.close()
-
-    def messages(self) -> Iterator[dict]:
-        """All that has come and was not told yet."""
-        while self.is_open and len(self._buffer) <= _LONGEST_LINE:
-            try:
-                self._socket.settimeout(0.0)
-                piece = self._socket.recv(_PIECE)
-            except BlockingIOError:
-                break
-            except OSError:
-                piece = b""
-            if not piece:
-                self.close()
-            self._buffer += piece
-        *lines, self._buffer = self._buffer.split(b"\n")
-        if len(self._buffer) > _LONGEST_LINE:
-            self.close()
-        for line in lines:
-            try:
-                message = json.loads(line)
-            except ValueError:
-                message = None
-            if not isinstance(message, dict):
-                self.close()
-                return
-            yield message
-
-    def close(self) -> None:
-        """Hang up."""
-        self.is_open = False
-        self._socket.close()
 
 
 class Meeting:
@@ -128,9 +53,10 @@ class Meeting:
         self._join_seconds = join_seconds
         self._job = hashlib.sha256(json.dumps([list(hosts), job]).encode()).hexdigest()
         self._attempt = -1
-        self._lines: list[_Line] = []
+        self._lines: list[Line] = []
         self._here: dict[int, dict] = {}  # first machine: who waits for the next attempt
-        self._done: set[int] = set()  # first machine: whose ranks have ended well
+        self._ends: dict[int, End] = {}  # first machine: of those who wait for its last word
+        self.stop: Stop | None = None  # asked for on any machine
         self.interface: str | None = None  # by which this machine talks with the others
         self._listener = self._listen() if len(hosts) > 1 and index == 0 else None
 
@@ -176,41 +102,67 @@ class Meeting:
             UserError: not all machines came in time, or they do not run the same line.
         """
         if len(self._hosts) == 1:
-            self._attempt, self._done = attempt, set()
+            self._attempt, self._ends = attempt, {}
             return Begin(attempt, [f"127.0.0.1:{port}" for port in ports])
         own = {"attempt": attempt, "ports": list(ports), "job": self._job, "index": self._index}
         meet = self._gather if self._index == 0 else self._call
         begun = meet(own, stop_signal)
         if isinstance(begun, Begin):
-            self._attempt, self._done = begun.attempt, set()
+            self._attempt, self._ends = begun.attempt, {}
             for line in self._lines:
                 if line.host is not None or self._index:
                     self.interface = interface_of(line.own_address)
         return begun
 
+    def ask_to_stop(self, stop: Stop) -> None:
+        """Let all machines know of a wish to stop; more than once does no harm."""
+        if self._take_stop(stop):
+            self._say("stop", **asdict(stop))
+
     def tell(self, end: End) -> None:
         """Tell the other machines how the attempt ended here."""
-        if self._index == 0 and end.code == 0:
-            self._done.add(0)
+        if self._index == 0 and end.is_partial:
+            self._ends[0] = end
         else:
-            self._say(end, self._hosts[self._index])
+            self._say_end(end, self._hosts[self._index])
 
     def poll(self) -> End | None:
-        """What ends the attempt on all machines: a failure elsewhere, or that all are done."""
+        """What ends the attempt on all machines: a failure elsewhere, or the last word."""
         end = self._hear()
-        if end is None and self._index == 0 and len(self._done) == len(self._hosts):
-            end = End(0)
-            self._say(end, self._hosts[0])
+        if end is None and self._index == 0 and not self.missing:
+            return self.conclude()
         return end
+
+    def conclude(self) -> End:
+        """The first machine's last word, told to all: the worst of what was heard."""
+        worst = max(self._ends, key=lambda index: self._ends[index].code)
+        end = replace(self._ends[worst], is_partial=False)
+        self._say_end(end, self._hosts[worst])
+        return self._from(self._hosts[worst], end) if worst else end
+
+    @property
+    def missing(self) -> str:
+        """The machines that the last word waits for; on others than the first, the first."""
+        if self._index:
+            return self._hosts[0]
+        return ", ".join(host for i, host in enumerate(self._hosts) if i not in self._ends)
+
+    @property
+    def is_cut_off(self) -> bool:
+        """Whether no last word can come."""
+        return self._index > 0 and not self._lines
 
     # ---- both sides
 
-    def _say(self, end: End, host: str, besides: _Line | None = None) -> None:
+    def _say(self, kind: str, besides: Line | None = None, **content: object) -> None:
         for line in self._lines:
             if line is not besides:
-                line.send("end", attempt=self._attempt, host=host, **asdict(end))
+                line.send(kind, **content)
 
-    def _hear(self, waiting: Callable[[_Line, dict], None] | None = None) -> End | None:
+    def _say_end(self, end: End, host: str, besides: Line | None = None) -> None:
+        self._say("end", besides, attempt=self._attempt, host=host, **asdict(end))
+
+    def _hear(self, waiting: Callable[[Line, dict], None] | None = None) -> End | None:
         """Take in what was said; return an end that concerns this machine.
 
         Args:
@@ -223,43 +175,86 @@ class Meeting:
                 kind = message.get("kind")
                 if self._index == 0 and line.host is None and kind != "here":
                     line.close()  # a stranger
+                elif kind == "stop":
+                    stop = Stop(int(message["signal"]), bool(message["is_for_all"]))
+                    if self._take_stop(stop) and self._index == 0:
+                        self._say("stop", line, **asdict(stop))
                 elif kind == "end":
                     found += self._end_of(line, message)
                 elif kind == "here" and self._index == 0:
                     if self._take_in(line, message) and waiting is None:
                         # Its failure was told before, unless its launcher was itself replaced.
-                        host = self._hosts[message["index"]]
-                        found.append(End(1, f"the launcher on {host} began anew", is_final=False))
+                        found += self._fail(line, f"the launcher on {self._name(line)} began anew")
                 elif waiting is not None:
                     waiting(line, message)
-            if not line.is_open:
+                    break  # what follows is of the attempt that may begin now
+            if line.is_over:
                 found += self._lose(line, is_running=waiting is None)
-        return found[0] if found else None
+        return next((end for end in found if end.is_final), found[0] if found else None)
 
-    def _end_of(self, line: _Line, message: dict) -> list[End]:
-        end = End(int(message["code"]), str(message["cause"]), bool(message["is_final"]))
-        if message["attempt"] != self._attempt and not (end.is_final and end.code):
-            return []  # of an attempt that is over
-        if self._index == 0 and end.code == 0:
-            self._done.add(line.host)
+    def _take_stop(self, stop: Stop) -> bool:
+        """Note a wish to stop; return whether it is news."""
+        if self.stop is not None and self.stop.is_for_all >= stop.is_for_all:
+            return False
+        self.stop = stop if self.stop is None else replace(self.stop, is_for_all=True)
+        return True
+
+    def _end_of(self, line: Line, message: dict) -> list[End]:
+        host = str(message["host"])
+        end = End(
+            int(message["code"]),
+            str(message["cause"]),
+            bool(message["is_final"]),
+            bool(message["is_partial"]),
+        )
+        is_over = message["attempt"] != self._attempt
+        if is_over and (end.is_partial or not end.is_final or end.code == 0):
+            return []
+        if end.is_partial or (self.stop is not None and not end.is_final):
+            # Nothing that a stop cannot wait for: the first machine may be saving.
+            if self._index == 0:
+                code = end.code if end.is_final else 128 + self.stop.signal
+                self._ends[line.host] = replace(end, code=code, is_final=True)
+                if end.cause:
+                    self._stop_all()
             return []
         if self._index == 0:
-            self._say(end, message["host"], besides=line)
-        cause = f"on {message['host']}: {end.cause}" if end.cause else ""
-        return [End(end.code, cause, end.is_final)]
+            self._say_end(end, host, besides=line)
+        return [self._from(host, end)]
 
-    def _lose(self, line: _Line, *, is_running: bool) -> list[End]:
+    def _from(self, host: str, end: End) -> End:
+        return replace(end, cause=f"on {host}: {end.cause}") if end.cause else end
+
+    def _lose(self, line: Line, *, is_running: bool) -> list[End]:
         self._lines.remove(line)
-        if self._index and is_running:
+        if self._index:
+            if not is_running or self.stop is not None:
+                return []
             return [End(1, f"the launcher on {self._hosts[0]} is gone", is_final=False)]
         if line.host is None or any(other.host == line.host for other in self._lines):
             return []  # a stranger, or replaced
         self._here.pop(line.host, None)
-        if not is_running:
+        if not is_running or line.host in self._ends:
             return []
-        end = End(1, f"the launcher on {self._hosts[line.host]} is gone", is_final=False)
-        self._say(end, self._hosts[0])
+        return self._fail(line, f"the launcher on {self._name(line)} is gone")
+
+    def _fail(self, line: Line, cause: str) -> list[End]:
+        """Of the first machine: what comes of a launcher that is lost while the ranks run."""
+        if self.stop is not None:
+            # The first machine's ranks save, and end whether or not this one's have.
+            self._ends.setdefault(line.host, End(0))
+            self._stop_all()
+            return []
+        end = End(1, cause, is_final=False)
+        self._say_end(end, self._hosts[0], besides=line)
         return [end]
+
+    def _stop_all(self) -> None:
+        """Where ranks failed before they could vote, all others would wait for them in vain."""
+        self.ask_to_stop(replace(self.stop, is_for_all=True))
+
+    def _name(self, line: Line) -> str:
+        return self._hosts[line.host]
 
     # ---- the first machine
 
@@ -269,9 +264,9 @@ class Meeting:
                 connection, _ = self._listener.accept()
             except OSError:
                 return
-            self._lines.append(_Line(connection))
+            self._lines.append(Line(connection))
 
-    def _take_in(self, line: _Line, message: dict) -> bool:
+    def _take_in(self, line: Line, message: dict) -> bool:
         """Note that a machine is ready; return whether it is one of this job."""
         index = message.get("index")
         cause = ""
@@ -299,18 +294,20 @@ class Meeting:
             end = self._hear(waiting=lambda *_: None)
             if end is not None and end.is_final:
                 return end
+            if self.stop is not None:  # asked for where ranks still ran; the others have failed
+                return self._leave(128 + self.stop.signal, "told to stop before all began anew")
             missing = [i for i in range(1, len(self._hosts)) if i not in self._here]
             if not missing:
                 break
             names = ", ".join(f"{self._hosts[i]} (--host_index {i})" for i in missing)
             if stop_signal():
-                return self._part(128 + stop_signal(), f"told to stop before {names} had joined")
+                return self._leave(128 + stop_signal(), f"told to stop before {names} had joined")
             if time.monotonic() > limit:
                 cause = (
                     f"--join_seconds: after {self._join_seconds:g} seconds these machines have not "
                     f"joined: {names}; run the same line there with that index"
                 )
-                self._part(USER_ERROR_CODE, cause)
+                self._leave(USER_ERROR_CODE, cause)
                 raise UserError(cause)
             if told != len(missing):
                 told = len(missing)
@@ -327,9 +324,9 @@ class Meeting:
                 line.send("begin", attempt=attempt, endpoints=endpoints)
         return Begin(attempt, endpoints)
 
-    def _part(self, code: int, cause: str) -> End:
+    def _leave(self, code: int, cause: str) -> End:
         end = End(code, cause)
-        self._say(end, self._hosts[self._index])
+        self._say_end(end, self._hosts[self._index])
         return end
 
     # ---- the others
@@ -338,7 +335,7 @@ class Meeting:
         """Call the first machine until it answers, and wait for its word."""
         limit = time.monotonic() + self._join_seconds
         found: list[dict] = []
-        asked: _Line | None = None
+        asked: Line | None = None
         while True:
             if not self._lines and (line := self._reach()):
                 self._lines = [line]
@@ -354,7 +351,7 @@ class Meeting:
                 if message.get("kind") == "begin":
                     return Begin(int(message["attempt"]), list(message["endpoints"]))
             if stop_signal():
-                return self._part(128 + stop_signal(), "told to stop before all had joined")
+                return self._leave(128 + stop_signal(), "told to stop before all had joined")
             if time.monotonic() > limit:
                 where = f"{self._hosts[0]}:{self._port}"
                 raise UserError(
@@ -367,10 +364,10 @@ class Meeting:
                 )
             time.sleep(POLL_SECONDS)
 
-    def _reach(self) -> _Line | None:
+    def _reach(self) -> Line | None:
         address = (self._hosts[0], self._port)
         with contextlib.suppress(OSError):
-            return _Line(socket.create_connection(address, _CALL_SECONDS))
+            return Line(socket.create_connection(address, _CALL_SECONDS))
         return None
 
 

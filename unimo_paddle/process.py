@@ -17,6 +17,7 @@ from pathlib import Path
 
 STOPPED_CODE = 75  # exit code of a run that was told to stop and saved a checkpoint
 PROGRESS_VARIABLE = "UNIMO_PROGRESS_FILE"  # names the file that is touched with every progress
+RESTARTS_VARIABLE = "UNIMO_RESTARTS"  # how often a launcher has started the job again
 
 # Of glibc's mallopt(3), with the environment variables that a user may have set instead.
 _TRIM_THRESHOLD = (-1, "MALLOC_TRIM_THRESHOLD_")
@@ -116,8 +117,22 @@ def stop_requests() -> Iterator[StopRequest]:
         request.release()
 
 
+def ignore_stops() -> None:
+    """Let SIGTERM pass from now on, in a process that has saved what it had to and only ends.
+
+    Where several are told to stop, a vote ends all: a launcher's signal may come behind it, and the
+    run would seem to have been killed instead of saved.
+    """
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+
+
 def report_progress() -> None:
     """Tell a launcher that watches this process that it goes on."""
     path = os.environ.get(PROGRESS_VARIABLE)
     if path:
         Path(path).touch()
+
+
+def is_restarted() -> bool:
+    """Whether a launcher has started this process's job again, after a failure."""
+    return os.environ.get(RESTARTS_VARIABLE, "0") != "0"

@@ -26,7 +26,7 @@ from unimo_paddle.benchmarks.rounds import PAUSE_SECONDS, Spread
 from unimo_paddle.benchmarks.tables import Table, without_repeats
 from unimo_paddle.benchmarks.targets import Target
 from unimo_paddle.benchmarks.workers import Worker
-from unimo_paddle.launcher import free_ports, rank_environment
+from unimo_paddle.rank import free_ports, rank_environment
 
 NUM_RANKS = 2
 RANKS = "2 ranks"
