@@ -206,6 +206,26 @@ def write_picture_file(path: Path, pixels: np.ndarray, *, quality: int = 90) -> 
     return path
 
 
+# ---- what is prepared from the pairs
+
+
+@pytest.fixture(scope="session")
+def candidates(run_tool: Tool, scenes_dir: Path, tmp_path_factory) -> dict[str, Path]:
+    """Files of ``rewrites`` and ``mined`` for the pairs of ``scenes_dir``, ``test`` for a split."""
+    folder = tmp_path_factory.mktemp("candidates")
+    files = {name: folder / name for name in ("rewrites", "mined", "test")}
+    pairs = ["--pairs", scenes_dir / "train.jsonl"]
+    mined = ["--images", scenes_dir / "images_only", "--texts", scenes_dir / "texts.txt"]
+    for command in (
+        ["rewrite", *pairs, "--output", files["rewrites"]],
+        ["mine", *pairs, *mined, "--output", files["mined"]],
+        ["rewrite", "--pairs", scenes_dir / "test.jsonl", "--output", files["test"]],
+    ):
+        done = run_tool("prepare_data", *command)
+        assert done.returncode == 0, done.stderr
+    return files
+
+
 # ---- jobs of several processes
 
 

@@ -41,13 +41,17 @@ MakeTask = Callable[[Changes], Task]
 
 
 @pytest.fixture(scope="module")
-def load_config(write_run_file, scenes_dir: Path, tmp_path_factory: pytest.TempPathFactory):
+def load_config(
+    write_run_file, scenes_dir: Path, candidates, tmp_path_factory: pytest.TempPathFactory
+):
     """The settings of a tiny run: {dotted key: value} -> RunConfig."""
 
     def load(changes: Changes) -> RunConfig:
         folder = tmp_path_factory.mktemp("run")
         files = [str(scenes_dir / name) for name in changes.get(STATEMENTS, ())]
         changes = {**changes, STATEMENTS: files}
+        prepared = {f"task.data.{name}": str(candidates[name]) for name in ("rewrites", "mined")}
+        changes = prepared | changes
         path = write_run_file(folder / "run.yaml", {"train.batch_size": BATCH_SIZE} | changes)
         return replace(settings.load(RunConfig, path), output_dir=str(folder / "run"))
 
@@ -123,6 +127,21 @@ CASES: dict[str, tuple[int, Changes]] = {
     "statements": (
         2,
         {STATEMENTS: ["questions_train.jsonl"], "task.mixture.statements": 3.0},
+    ),
+    "candidates": (
+        4,
+        {
+            "task.data.captions_per_image": 2,
+            "task.contrast.rewrites_per_pair": 2,
+            "task.contrast.paraphrases_per_pair": 1,
+            "task.contrast.images_per_pair": 1,
+            "task.contrast.texts_per_pair": 2,
+            "task.contrast.logarithm": "pair",
+        },
+    ),
+    "candidates read alone": (
+        3,
+        {"task.contrast.rewrites_per_pair": 3, "task.contrast.joint_scores": False},
     ),
     "language only": (5, {f"task.weights.region_{x}": 0 for x in ("regression", "classification")}),
     "regions only": (5, {f"task.weights.{x}_language": 0 for x in ("masked", "seq2seq")}),

@@ -276,8 +276,8 @@ class Trainer:
         metrics: dict[str, dict[str, float]] = {}
         batches = self.loader.batches(start * passes, self.max_steps * passes)
         with (
+            stop_requests() as request,  # first: a late one must not break what is closed last
             RunLogger(folder, max_steps=self.max_steps, start_step=start) as log,
-            stop_requests() as request,
             self.writer,
         ):
             log.hyper_parameters(self.settings, ["train/loss"])
