@@ -10,9 +10,7 @@ from unimo_paddle.data.mining import MiningOptions, mine
 from unimo_paddle.data.mining.image_side import LOOKS, OBJECTS
 from unimo_paddle.data.scenes import ensure_image_objects, holds_scenes
 from unimo_paddle.errors import UserError
-from unimo_paddle.predictor import Predictor
 from unimo_paddle.preparation.page import write_page
-from unimo_paddle.tasks.bundle import MANIFEST_NAME
 
 HELP = "find images and sentences near each pair"
 DESCRIPTION = """Find the images and sentences nearest to each pair in collections without pairs.
@@ -68,6 +66,10 @@ def run(arguments: argparse.Namespace) -> None:
         objects=arguments.objects,
     )
     if arguments.bundle:
+        # Paddle takes seconds to import, and nothing else here needs it.
+        from unimo_paddle.predictor import Predictor
+        from unimo_paddle.tasks.bundle import MANIFEST_NAME
+
         model = Predictor(arguments.bundle)
         # The manifest lists the SHA-256 of every file of the bundle.
         mined = mine(
