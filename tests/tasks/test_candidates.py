@@ -166,7 +166,7 @@ def test_what_is_missing_is_told(candidates, records, scenes_dir, contrast, chan
         data = PretrainingDataConfig(**change, image=type(data.image)(**image))
     with pytest.raises(UserError, match=message):
         open_rewrites(ContrastConfig(**contrast), data, records)
-        open_mined(ContrastConfig(**contrast), data, scenes_dir / "train.jsonl")
+        open_mined(ContrastConfig(**contrast), data, scenes_dir / "train.jsonl", len(records))
 
 
 def test_rewrites_of_other_pairs_are_refused(candidates, records) -> None:

@@ -74,6 +74,9 @@ def test_a_step_contrasts_several_captions_of_an_image(make_trainer, count: int)
     assert np.isfinite(trainer.runner.run(program_of(trainer), batch)["loss"]).all()
 
 
+SPLITS = ("train", "test")
+
+
 def contrastive_loss(trainer: Trainer) -> float:
     values = trainer.runner.run(program_of(trainer), trainer.loader.batch(0), ["contrastive"])
     return float(values["contrastive"])
@@ -335,3 +338,20 @@ def test_a_detector_of_other_classes_is_named(make_trainer, tmp_path: Path) -> N
     trainer = make_trainer(changes={**REGIONS, "task.data.pairs": str(path)})
     with pytest.raises(UserError, match=r"of shape \[3, 4\], expected \[n, 5\]"):
         trainer.loader.batch(0)
+
+
+def test_pairs_that_hold_a_splits_images_are_refused(make_trainer, scenes_dir, tmp_path) -> None:
+    lines = {name: (scenes_dir / f"{name}.jsonl").read_text().splitlines() for name in SPLITS}
+    shutil.copytree(scenes_dir / "images", tmp_path / "images")
+    (tmp_path / "pairs.jsonl").write_text("\n".join(lines["train"]))
+    (tmp_path / "dev.jsonl").write_text("\n".join([*lines["test"], *lines["train"][:2]]))
+    changes = {
+        "task.data.source": "files",
+        "task.data.pairs": str(tmp_path / "pairs.jsonl"),
+        "task.data.splits": {"dev": str(tmp_path / "dev.jsonl")},
+        "task.mixture.texts": 0.0,
+        "evaluation.splits": ["dev"],
+    }
+    with pytest.raises(UserError, match=r"set task\.data\.allow_leaks"):
+        make_trainer("refused", changes=changes)
+    make_trainer("allowed", changes=changes | {"task.data.allow_leaks": True})

@@ -24,9 +24,7 @@ from unimo_paddle.data.mining import MiningOptions, mine
 from unimo_paddle.data.mining.image_side import LOOKS, OBJECTS
 from unimo_paddle.data.scenes import ensure_image_objects, holds_scenes
 from unimo_paddle.errors import UserError
-from unimo_paddle.predictor import Predictor
 from unimo_paddle.preparation.page import write_page
-from unimo_paddle.tasks.bundle import MANIFEST_NAME
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -65,6 +63,10 @@ def run(arguments: argparse.Namespace) -> None:
         objects=arguments.objects,
     )
     if arguments.bundle:
+        # Paddle takes seconds to import, and nothing else here needs it.
+        from unimo_paddle.predictor import Predictor
+        from unimo_paddle.tasks.bundle import MANIFEST_NAME
+
         model = Predictor(arguments.bundle)
         # The manifest lists the SHA-256 of every file of the bundle.
         mined = mine(

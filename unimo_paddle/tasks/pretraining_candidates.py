@@ -45,7 +45,9 @@ def open_rewrites(
     return RewrittenCaptions(data.rewrites, records)
 
 
-def open_mined(contrast: ContrastConfig, data: PretrainingDataConfig, pairs: Path) -> Mined | None:
+def open_mined(
+    contrast: ContrastConfig, data: PretrainingDataConfig, pairs: Path, num_records: int
+) -> Mined | None:
     """What was mined for the pairs to train on; None where nothing is asked for."""
     if not contrast.num_mined:
         return None
@@ -61,6 +63,7 @@ def open_mined(contrast: ContrastConfig, data: PretrainingDataConfig, pairs: Pat
             "patches"
         )
     mined = Mined(data.mined, pairs)
+    mined.check_records(num_records)
     for kind, count, is_there in (
         ("images", contrast.images_per_pair, mined.has_images),
         ("texts", contrast.texts_per_pair, mined.has_texts),
@@ -104,13 +107,13 @@ class Candidates:
         if contrast.num_rewrites:
             found |= self._texts(REWRITE, self._draw_rewrites(number, caption, rng))
         if contrast.images_per_pair:
-            known = self._mined.images(number) if self._mined else ()
-            paths = [item.path for item in known]
-            found |= self._images(_draw(paths, contrast.images_per_pair, rng), rng)
+            count = contrast.images_per_pair
+            drawn = self._mined.draw_images(number, count, rng) if self._mined else []
+            found |= self._images(_fill([item.path for item in drawn], count), rng)
         if contrast.texts_per_pair:
-            known = self._mined.texts(number) if self._mined else ()
-            texts = [item.text for item in known]
-            found |= self._texts(MINED_TEXT, _draw(texts, contrast.texts_per_pair, rng))
+            count = contrast.texts_per_pair
+            drawn = self._mined.draw_texts(number, count, rng) if self._mined else []
+            found |= self._texts(MINED_TEXT, _fill([item.text for item in drawn], count))
         return found
 
     def _draw_rewrites(
@@ -174,5 +177,8 @@ class Candidates:
 
 def _draw(known: Sequence[Any], count: int, rng: np.random.Generator) -> list[Any]:
     """``count`` of them, none twice; None where there are fewer."""
-    chosen = rng.permutation(len(known))[:count]
-    return [*(known[i] for i in chosen), *[None] * (count - len(chosen))]
+    return _fill([known[i] for i in rng.permutation(len(known))[:count]], count)
+
+
+def _fill(found: list[Any], count: int) -> list[Any]:
+    return [*found, *[None] * (count - len(found))]

@@ -14,9 +14,11 @@ from pathlib import Path
 
 import numpy as np
 
+from unimo_paddle import distributed
 from unimo_paddle.data.fields import Field, Sample, collate
 from unimo_paddle.data.image_files import read_image
 from unimo_paddle.data.images import choose_view, encode_regions, encode_view
+from unimo_paddle.data.leaks import check_leaks
 from unimo_paddle.data.loader import Stream
 from unimo_paddle.data.masking import fragment, mask_spans
 from unimo_paddle.data.objects import encode_objects
@@ -88,6 +90,14 @@ class PretrainingEncoder:
         """Generate the built-in data and make the vocabularies, where absent."""
         if self.config.source == "scenes":
             ensure_scenes(Path(self.config.scenes_dir), self.config.scenes)
+        elif self.config.splits and not self.config.allow_leaks and distributed.rank() == 0:
+            check_leaks(
+                self.config.pairs,
+                list(self.config.splits.values()),
+                images=self.config.images,
+                texts=self.config.texts,
+                remedy="take them out of the data, or set task.data.allow_leaks",
+            )
         self.vocabulary.prepare(self._corpus)
         self.targets.prepare(self.read_pairs, self._pairs_path, self.encode_image, seed)
         self.save_assets(self.assets_dir)
@@ -199,7 +209,7 @@ class PretrainingEncoder:
         rewrites = mined = None
         if is_training:
             rewrites = open_rewrites(self.contrast, self.config, records)
-            mined = open_mined(self.contrast, self.config, self._pairs_path)
+            mined = open_mined(self.contrast, self.config, self._pairs_path, len(records))
         return Candidates(self.contrast, self, records, rewrites=rewrites, mined=mined)
 
     def _caption_ids(self, records: Sequence[PairRecord]) -> list[list[list[int]]]:
