@@ -168,12 +168,10 @@ def _read_corpus(
         unfinished.write_text(json.dumps(counts.to_json()), "utf-8")
 
     publish(path, count)
-    names = {
-        part: read_names(given, getattr(lexicon, part))
-        for name, parts in _NAMES.items()
-        if (given := getattr(arguments, name)) is not None
-        for part in parts
-    }
+    names: dict[str, set[str]] = {}
+    for name, parts in _NAMES.items():
+        if (given := getattr(arguments, name)) is not None:
+            names |= read_names(given, {part: getattr(lexicon, part) for part in parts})
     return CorpusCounts(json.loads(path.read_text("utf-8"))).corpus(lexicon, names)
 
 
