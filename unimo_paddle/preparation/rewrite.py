@@ -29,11 +29,11 @@ from typing import Any
 from tqdm import tqdm
 
 from unimo_paddle.data.publish import publish
-from unimo_paddle.data.rewriting import Rewriter, RewritingConfig
 from unimo_paddle.data.rewriting.corpus import Corpus, CorpusCounts, read_names
 from unimo_paddle.data.rewriting.graph import parse_caption
 from unimo_paddle.data.rewriting.lexicon import Lexicon, built_in_lexicon, lexicon_text
 from unimo_paddle.data.rewriting.paraphrases import read_paraphrases
+from unimo_paddle.data.rewriting.rewriter import Rewriter, RewritingConfig
 from unimo_paddle.data.rewriting.store import (
     VERSION,
     RewrittenCaptions,

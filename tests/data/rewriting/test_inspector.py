@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 
 from tests.data.rewriting.cases import OTHERS, corpus_of, write_pairs
-from unimo_paddle.data.rewriting import Rewriter, RewritingConfig
 from unimo_paddle.data.rewriting.inspector import Inspector, as_page, as_table
 from unimo_paddle.data.rewriting.lexicon import built_in_lexicon
+from unimo_paddle.data.rewriting.rewriter import Rewriter, RewritingConfig
 from unimo_paddle.data.rewriting.store import RewrittenCaptions, Row, join_blocks, save_block
 from unimo_paddle.data.sources import PairRecord, read_pairs
 
