@@ -29,11 +29,11 @@ from typing import Any
 from tqdm import tqdm
 
 from unimo_paddle.data.publish import publish
-from unimo_paddle.data.rewriting import Rewriter, RewritingConfig
 from unimo_paddle.data.rewriting.corpus import Corpus, CorpusCounts, read_names
 from unimo_paddle.data.rewriting.graph import parse_caption
 from unimo_paddle.data.rewriting.lexicon import Lexicon, built_in_lexicon, lexicon_text
 from unimo_paddle.data.rewriting.paraphrases import read_paraphrases
+from unimo_paddle.data.rewriting.rewriter import Rewriter, RewritingConfig
 from unimo_paddle.data.rewriting.store import (
     VERSION,
     RewrittenCaptions,
@@ -168,12 +168,10 @@ def _read_corpus(
         unfinished.write_text(json.dumps(counts.to_json()), "utf-8")
 
     publish(path, count)
-    names = {
-        part: read_names(given, getattr(lexicon, part))
-        for name, parts in _NAMES.items()
-        if (given := getattr(arguments, name)) is not None
-        for part in parts
-    }
+    names: dict[str, set[str]] = {}
+    for name, parts in _NAMES.items():
+        if (given := getattr(arguments, name)) is not None:
+            names |= read_names(given, {part: getattr(lexicon, part) for part in parts})
     return CorpusCounts(json.loads(path.read_text("utf-8"))).corpus(lexicon, names)
 
 

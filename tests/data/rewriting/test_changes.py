@@ -121,3 +121,14 @@ def test_no_text_comes_twice_nor_is_the_caption() -> None:
 
 def test_the_seed_decides_on_the_order() -> None:
     assert rewrites("A dog sleeps .") == rewrites("A dog sleeps .")
+
+
+def test_a_relation_of_what_the_graph_does_not_know_is_left_alone() -> None:
+    assert rewrites("a green heart left of a red ring", graph=GRAPH)["relation"] == []
+
+
+def test_the_subject_of_a_relation_is_no_place() -> None:
+    texts = rewrites("a red ring in the middle, right of a blue star", graph=GRAPH)["relation"]
+    assert not any("right of" in text for text in texts)
+    texts = rewrites("a red ring in the middle, above a blue star", graph=GRAPH)["relation"]
+    assert not any("right of" in text for text in texts)

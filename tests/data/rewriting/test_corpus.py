@@ -55,10 +55,26 @@ def test_counts_survive_a_file() -> None:
 def test_a_list_of_names_with_synonyms(tmp_path: Path) -> None:
     lexicon: Lexicon = built_in_lexicon()
     (tmp_path / "names.txt").write_text("puppy,doggy\nyolk\nhot air balloon\n\n", "utf-8")
-    assert read_names(tmp_path / "names.txt", lexicon.objects) == {"dog", "hot air balloon"}
+    names = read_names(tmp_path / "names.txt", {"objects": lexicon.objects})
+    assert names == {"objects": {"dog", "hot air balloon"}}
+
+
+def test_relations_are_looked_up_among_verbs_and_prepositions(tmp_path: Path) -> None:
+    lexicon = built_in_lexicon()
+    (tmp_path / "names.txt").write_text("on,sitting on\nunder\nriding\n", "utf-8")
+    tables = {"actions": lexicon.actions, "placings": lexicon.placings}
+    found = read_names(tmp_path / "names.txt", tables)
+    assert {"on", "under"} <= found["placings"] and "ride" in found["actions"]
+
+
+def test_names_of_a_usual_detector_are_known(shared_dir: Path) -> None:
+    folder = shared_dir / "vocab" / "visual_genome"
+    lexicon = built_in_lexicon()
+    objects = read_names(folder / "objects_vocab.txt", {"objects": lexicon.objects})["objects"]
+    assert len(objects) > 200
 
 
 def test_a_list_without_a_known_name_is_refused(tmp_path: Path) -> None:
     (tmp_path / "names.txt").write_text("yolk\n", "utf-8")
     with pytest.raises(UserError, match="holds no name that the lexicon knows"):
-        read_names(tmp_path / "names.txt", built_in_lexicon().objects)
+        read_names(tmp_path / "names.txt", {"objects": built_in_lexicon().objects})

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 from tests.data.rewriting.cases import OTHERS, corpus_of, make_records
-from unimo_paddle.data.rewriting import Rewriter, RewritingConfig
 from unimo_paddle.data.rewriting.lexicon import built_in_lexicon
+from unimo_paddle.data.rewriting.rewriter import Rewriter, RewritingConfig
 from unimo_paddle.data.rewriting.store import NEGATIVE_KINDS, Row
 from unimo_paddle.errors import UserError
 

@@ -115,25 +115,36 @@ class CorpusCounts:
         return {key: tuple(phrases) for key, phrases in found.items()}
 
 
-def read_names(path: Path, table: Table) -> set[str]:
+def read_names(path: Path, tables: Mapping[str, Table]) -> dict[str, set[str]]:
     """Read a list of names, one a line, synonyms separated by commas.
 
-    All names of a line are allowed where one is: what the lexicon does not know has no kind, and
-    is left out.
+    What the lexicon does not know has no kind, and is left out.
+
+    Args:
+        tables: by the part of speech, in which the names are looked up.
+
+    Returns:
+        The usual names that are found in each table.
     """
-    names: set[str] = set()
-    unknown = 0
+    found: dict[str, set[str]] = {part: set() for part in tables}
+    total = unknown = 0
     for where, line in read_lines(path):
         if isinstance(line, Fault):
             raise UserError(f"{where}: {line}; save the list of names as UTF-8")
         synonyms = [name.strip().lower() for name in line.split(",") if name.strip()]
-        known = {idea.name for name in synonyms for idea, _ in table.found(name)}
-        names |= known
-        unknown += bool(synonyms) and not known
-    if not names:
+        known = {
+            part: {idea.name for name in synonyms for idea, _ in table.found(name)}
+            for part, table in tables.items()
+        }
+        for part, names in known.items():
+            found[part] |= names
+        total += bool(synonyms)
+        unknown += bool(synonyms) and not any(known.values())
+    if not any(found.values()):
         raise UserError(f"{path} holds no name that the lexicon knows; give one name a line")
-    logger.info("%s: %d names are not in the lexicon and are left out", path, unknown)
-    return names
+    if unknown:
+        logger.info("%s: %d of %d names are not in the lexicon", path, unknown, total)
+    return found
 
 
 def is_exchangeable(graph: SceneGraph, mention: Mention) -> bool:

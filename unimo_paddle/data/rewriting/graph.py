@@ -262,7 +262,8 @@ def _find_placings(
         for first in range(max(0, begin - 4), begin):
             found = lexicon.placings.found(join(words, first, begin))
             if found:
-                subject = number - 1 if number else None
+                things = (n for n in range(number) if mentions[n].idea.kind.name != "thing")
+                subject = max(things, default=None)
                 yield Relation(first, begin, tuple(idea for idea, _ in found), subject, number)
                 break
 

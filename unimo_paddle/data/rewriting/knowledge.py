@@ -111,10 +111,9 @@ class Knowledge:
         if any(placing in idea.alike for idea in old):
             return False
         if self.graph is not None and self.graph.relations:
-            return subject is not None and not any(
-                placing.alike & names
-                and self._may_be(first, subject)
-                and self._may_be(second, target)
+            firsts, seconds = (self._candidates(mention) for mention in (subject, target))
+            return bool(firsts and seconds) and not any(
+                placing.alike & names and first in firsts and second in seconds
                 for first, names, second in self.graph.relations
             )
         said = (
@@ -131,9 +130,13 @@ class Knowledge:
         """Whether nobody does this."""
         return action.is_said and not self.actions & action.alike
 
-    def _may_be(self, number: int, mention: Mention) -> bool:
+    def _candidates(self, mention: Mention | None) -> set[int]:
+        """Numbers of the objects of the graph that may be meant."""
+        if mention is None:
+            return set()
         qualities = [attribute.ideas[0] for attribute in mention.attributes]
-        return self.graph.objects[number].may_be(mention.idea, qualities)
+        objects = enumerate(self.graph.objects)
+        return {number for number, item in objects if item.may_be(mention.idea, qualities)}
 
     @cached_property
     def _unexplained(self) -> set[Idea]:

@@ -14,9 +14,6 @@ from dataclasses import dataclass, field
 from itertools import combinations
 from typing import Any
 
-import inflect
-from lemminflect import getInflection
-
 from unimo_paddle.data.rewriting.object_names import THINGS
 from unimo_paddle.data.rewriting.place_names import PLACES
 from unimo_paddle.data.rewriting.quality_names import ACTIONS, PLACINGS, QUALITIES
@@ -152,6 +149,8 @@ def article_of(words: str) -> str:
 @functools.lru_cache(maxsize=10_000)
 def verb_form(lemma: str, form: str) -> str:
     """A form of a verb, named as the tagger names it: ("lie", "VVG") gives "lying"."""
+    from lemminflect import getInflection
+
     found = getInflection(lemma, VERB_FORMS[form])
     return found[0] if found else lemma
 
@@ -164,6 +163,8 @@ def form_of(idea: Idea, number: str) -> str:
 
 @functools.cache
 def _engine() -> Any:
+    import inflect  # seconds, which those who only read rewrites need not wait
+
     return inflect.engine()
 
 

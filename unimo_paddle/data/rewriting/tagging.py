@@ -12,8 +12,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from lemminflect import getAllLemmas
-
 _WORD = re.compile(r"[^\W_]+(?:[-'\u2019][^\W_]+)*|[^\w\s]")
 
 # Tags of a noun and what is taken for a noun after it, and the verb that would agree.
@@ -65,6 +63,8 @@ def _with_verb(texts: Sequence[str], tags: list[str]) -> list[str]:
     """
     if any(tag.startswith("V") for tag in tags):
         return tags
+    from lemminflect import getAllLemmas
+
     for at in range(1, len(tags)):
         verb = _AGREEING.get((tags[at - 1], tags[at]))
         if verb and "VERB" in getAllLemmas(texts[at]):
