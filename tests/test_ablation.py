@@ -21,6 +21,7 @@ def table_file(write_run_file, tmp_path_factory: pytest.TempPathFactory) -> Path
     base = write_run_file(folder / "run.yaml", {"train.max_steps": 2})
     table = {
         "base": str(base),
+        "prepare": ["leaks --help"],
         "rows": {"full": "", "without contrastive": "--task.weights.contrastive 0"},
         "splits": ["test"],
         "metrics": METRICS,
@@ -40,6 +41,7 @@ def test_rows_are_trained_once_and_measured(table_file: Path, run_tool) -> None:
     assert set(METRICS) <= found["full"]["metrics"].keys()
     assert METRICS[0] not in found["without_contrastive"]["metrics"]
     assert METRICS[1] in found["without_contrastive"]["metrics"]
+    assert "usage: prepare_data.py leaks" in (folder / "prepare-1.log").read_text()
     page = (folder / "table.md").read_text()
     value = found["full"]["metrics"][METRICS[0]]
     assert f"| full | {value:.3f} ± 0.000 |" in page and "| without contrastive | - |" in page
@@ -91,6 +93,17 @@ def test_a_run_that_fails_shows_its_last_words(table_file: Path, run_tool, tmp_p
     assert done.returncode == 2
     assert "row 'broken', seed 5: train.py ended with exit code 2" in done.stderr
     assert "holds other scenes" in done.stderr
+
+
+def test_a_preparation_that_fails_is_told(table_file: Path, run_tool, tmp_path: Path) -> None:
+    values = yaml.safe_load(table_file.read_text())
+    values["prepare"] = [f"rewrite --pairs {tmp_path}/none.jsonl --output {tmp_path}/out"]
+    values["output_dir"] = str(tmp_path / "runs")
+    (tmp_path / "table.yaml").write_text(yaml.safe_dump(values))
+    done = run_tool("ablate", "--config", tmp_path / "table.yaml")
+    assert done.returncode == 2
+    assert "prepare, line 1: prepare_data.py ended with exit code 2" in done.stderr
+    assert "none.jsonl" in done.stderr
 
 
 def test_means_and_deviations_are_those_of_the_seeds(table_file: Path, tmp_path: Path) -> None:

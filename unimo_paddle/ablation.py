@@ -39,6 +39,7 @@ class AblationConfig:
     rows: dict[str, str]  # name of a row: options of train.py that it changes, as on a command line
     splits: tuple[str, ...]  # what the finished runs are measured on
     metrics: tuple[str, ...]  # columns: split/metric, as evaluate.py names it
+    prepare: tuple[str, ...] = ()  # lines for prepare_data.py, first; done ones take seconds
     seeds: tuple[int, ...] = (0, 1, 2)  # a run of every row for each
     output_dir: str = "runs/ablation"  # folder of all runs and of the table
 
@@ -102,6 +103,11 @@ def run_all(config: AblationConfig, tools: Path, *, jobs: int) -> list[Finished]
     Path(config.output_dir).mkdir(parents=True, exist_ok=True)
     todo = [(row, seed) for row, seed in config.runs() if not _is_done(config, row, seed)]
     total = len(list(config.runs()))
+    for number, line in enumerate(config.prepare, 1):
+        logger.info("preparing %d of %d: %s", number, len(config.prepare), line)
+        log = Path(config.output_dir) / f"prepare-{number}.log"
+        command = [str(tools / "prepare_data.py"), *shlex.split(line)]
+        _call(command, log, os.environ, where=f"prepare, line {number}")
     threads = max(1, (os.cpu_count() or 1) // jobs)
     environment = {**os.environ, "OMP_NUM_THREADS": str(threads)}
     with (
@@ -144,21 +150,7 @@ def _run_one(
     begin = time.monotonic()
 
     def call(tool: str, *options: str) -> None:
-        with log.open("ab") as file:
-            code = subprocess.run(
-                [sys.executable, str(tools / tool), *options],
-                stdout=file,
-                stderr=subprocess.STDOUT,
-                stdin=subprocess.DEVNULL,
-                env=environment,
-                check=False,
-            ).returncode
-        if code:
-            tail = "\n".join(log.read_text(errors="replace").splitlines()[-TAIL_LINES:])
-            raise UserError(
-                f"row {row!r}, seed {seed}: {tool} ended with exit code {code}; the last lines of "
-                f"{log}:\n{tail}"
-            )
+        _call([str(tools / tool), *options], log, environment, where=f"row {row!r}, seed {seed}")
 
     try:
         call("train.py", *arguments)
@@ -180,6 +172,25 @@ def _run_one(
     shutil.rmtree(folder / "checkpoints", ignore_errors=True)
     seconds_path.unlink()
     return finished
+
+
+def _call(command: Sequence[str], log: Path, environment: Mapping[str, str], *, where: str) -> None:
+    """Run a tool, with all that it prints in a log; a failure shows the end of it."""
+    with log.open("ab") as file:
+        code = subprocess.run(
+            [sys.executable, *command],
+            stdout=file,
+            stderr=subprocess.STDOUT,
+            stdin=subprocess.DEVNULL,
+            env=environment,
+            check=False,
+        ).returncode
+    if code:
+        tail = "\n".join(log.read_text(errors="replace").splitlines()[-TAIL_LINES:])
+        raise UserError(
+            f"{where}: {Path(command[0]).name} ended with exit code {code}; the last lines of "
+            f"{log}:\n{tail}"
+        )
 
 
 def _read(config: AblationConfig, row: str, seed: int) -> Finished:
