@@ -140,3 +140,11 @@ def test_the_inspector_writes_its_page_and_table(run, pairs: Path) -> None:
     inspect_rewrites.run(parser.parse_args(list(map(str, given))))
     assert "<mark>" in page.read_text("utf-8")
     assert len(table.read_text("utf-8").splitlines()) == 11
+
+
+def test_blocks_that_a_kill_left_beside_a_finished_file_go(run, pairs: Path) -> None:
+    run(pairs)
+    folder = pairs.with_name("out.partial")
+    folder.mkdir()
+    assert "is there already" in run(pairs)
+    assert not folder.exists()

@@ -73,11 +73,12 @@ def run(arguments: argparse.Namespace) -> None:
     )
     records = read_pairs(arguments.pairs).records
     plan = _plan(arguments, config, records)
+    folder = arguments.output.with_name(f"{arguments.output.name}.partial")
     if arguments.output.exists():
         _check_done(arguments.output, plan)
+        shutil.rmtree(folder, ignore_errors=True)  # a kill may have come right before this
         print(f"{arguments.output} is there already, made in the same way")
         return
-    folder = arguments.output.with_name(f"{arguments.output.name}.partial")
     _check_folder(folder, plan)
     lexicon = built_in_lexicon()
     corpus = _read_corpus(folder, arguments, records, lexicon)
@@ -107,12 +108,17 @@ def _plan(
     return {
         "version": VERSION,
         "pairs": fingerprint(records),
-        "graphs": _checksum(json.dumps([[r.tags, r.graph] for r in records]).encode()),
+        "graphs": _checksum(json.dumps([*map(_beside_captions, records)]).encode()),
         "lexicon": _checksum(lexicon_text().encode()),
         **{name: _checksum_file(path) for name, path in files.items()},
         **config.to_json(),
         **{name: version(name) for name in _LIBRARIES},
     }
+
+
+def _beside_captions(record: PairRecord) -> list[Any]:
+    """What else a record says of its image."""
+    return [record.tags, record.graph, [item.names for item in record.objects]]
 
 
 def _checksum(content: bytes) -> str:
@@ -129,7 +135,7 @@ def _checksum_file(path: Path | None) -> str | None:
 
 
 def _check_done(path: Path, plan: dict[str, Any]) -> None:
-    if differences := _differences(RewrittenCaptions(path).metadata["plan"], plan):
+    if differences := _differences(RewrittenCaptions(path).metadata.get("plan", {}), plan):
         raise UserError(
             f"{path} was made in another way ({differences}); delete it or choose another --output"
         )
