@@ -15,13 +15,12 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
+from typing import Any
 
 import cv2
-import faiss
-import imagehash
 import numpy as np
-from PIL import Image
 
+from unimo_paddle.data.faiss_library import load_faiss
 from unimo_paddle.data.image_files import decode_image
 from unimo_paddle.errors import BadSample
 
@@ -108,7 +107,7 @@ def find_copies(
     by_digest: dict[bytes, int] = {}
     for number in usable[::-1]:
         by_digest[those["digest"][number].tobytes()] = int(number)
-    index = faiss.IndexBinaryFlat(64)
+    index = load_faiss().IndexBinaryFlat(64)
     index.add(np.ascontiguousarray(those["hash"][usable]))
     bits = MAX_BITS if len(these) * len(those) < _MANY else _BITS_OF_MANY
     for start in range(0, len(these), _QUERIES_AT_ONCE):
@@ -130,7 +129,7 @@ def find_copies(
 
 
 def _candidates(
-    part: np.ndarray, those: np.ndarray, usable: np.ndarray, index: faiss.IndexBinary, bits: int
+    part: np.ndarray, those: np.ndarray, usable: np.ndarray, index: Any, bits: int
 ) -> list[list[tuple[int, bool]]]:
     """Numbers of those that may be copies of each of a part, and whether mirrored ones."""
     candidates: list[list[tuple[int, bool]]] = [[] for _ in part]
@@ -189,4 +188,8 @@ def _grey_of(data: bytes, where: str) -> np.ndarray:
 
 
 def _hash(grey: np.ndarray) -> np.ndarray:
+    # Here: who trains on data that were looked through before needs none of it.
+    import imagehash
+    from PIL import Image
+
     return np.packbits(imagehash.phash(Image.fromarray(grey), hash_size=8).hash)

@@ -8,14 +8,14 @@ are always found exactly: a product of some rows with a part of the table at a t
 from __future__ import annotations
 
 import logging
-import os
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
-import faiss
 import numpy as np
 from scipy import sparse
 
+from unimo_paddle.data.faiss_library import load_faiss
 from unimo_paddle.data.publish import publish
 
 logger = logging.getLogger(__name__)
@@ -52,7 +52,6 @@ class DenseTable:
         path: Path,
         exact_rows: int = EXACT_ROWS,
     ) -> None:
-        faiss.omp_set_num_threads(int(os.environ.get("OMP_NUM_THREADS", "0")) or 1)
         self._kept = np.asarray(kept, np.int32)
         self.is_exact = len(self._kept) <= exact_rows
         if self.is_exact:
@@ -60,9 +59,9 @@ class DenseTable:
             return
         if not path.exists():
             index = _fill(_train(chunks, self._kept), _parts(chunks, self._kept))
-            publish(path, lambda unfinished: faiss.write_index(index, str(unfinished)))
+            publish(path, lambda unfinished: load_faiss().write_index(index, str(unfinished)))
         # Read also by who has just written it: both then have the same.
-        self._index = faiss.read_index(str(path), faiss.IO_FLAG_MMAP)
+        self._index = load_faiss().read_index(str(path), load_faiss().IO_FLAG_MMAP)
         self._index.nprobe = max(_FEWEST_LISTS, self._index.nlist // _LISTS_LOOKED_AT)
 
     def nearest(self, queries: np.ndarray, count: int) -> np.ndarray:
@@ -89,19 +88,21 @@ def _parts(chunks: Iterable[np.ndarray], kept: np.ndarray) -> Iterator[np.ndarra
         start += len(chunk)
 
 
-def _fill(index: faiss.Index | None, parts: Iterable[np.ndarray]) -> faiss.Index:
+def _fill(index: Any, parts: Iterable[np.ndarray]) -> Any:
+    """An index with the rows of all parts; an exact one where there is none yet."""
     for part in parts:
-        index = faiss.IndexFlatIP(part.shape[1]) if index is None else index
+        index = load_faiss().IndexFlatIP(part.shape[1]) if index is None else index
         index.add(part)
     return index
 
 
-def _train(chunks: Iterable[np.ndarray], kept: np.ndarray) -> faiss.Index:
+def _train(chunks: Iterable[np.ndarray], kept: np.ndarray) -> Any:
     """An empty inverted file, whose lists are learnt from rows spread over the table."""
     num_lists = int(4 * np.sqrt(len(kept)))
     step = max(1, len(kept) // (_TRAINING_ROWS * num_lists))
     sample = np.concatenate(list(_parts(chunks, kept[::step])))
     kind = f"IVF{num_lists},SQ8"
+    faiss = load_faiss()
     index = faiss.index_factory(sample.shape[1], kind, faiss.METRIC_INNER_PRODUCT)
     index.train(sample)
     return index
