@@ -8,7 +8,14 @@ from pathlib import Path
 import pytest
 import yaml
 
-from unimo_paddle.ablation import AblationConfig, Finished, as_markdown, draw, means_of
+from unimo_paddle.ablation import (
+    AblationConfig,
+    Finished,
+    as_markdown,
+    choose_rows,
+    draw,
+    means_of,
+)
 from unimo_paddle.errors import UserError
 
 METRICS = ["test/image_retrieval_recall@10", "test/loss/masked_language"]
@@ -82,6 +89,16 @@ def test_mistakes_are_told_before_anything_runs(table_file: Path, change, messag
     values = {k: tuple(v) if isinstance(v, list) else v for k, v in values.items()} | change
     with pytest.raises(UserError, match=message):
         AblationConfig(**values)
+
+
+def test_rows_may_be_chosen(table_file: Path) -> None:
+    values = yaml.safe_load(table_file.read_text())
+    config = AblationConfig(
+        **{k: tuple(v) if isinstance(v, list) else v for k, v in values.items()}
+    )
+    assert list(choose_rows(config, ["full"]).rows) == ["full"]
+    with pytest.raises(UserError, match="--rows 'fall' is no row; choose of full, without"):
+        choose_rows(config, ["fall"])
 
 
 def test_a_run_that_fails_shows_its_last_words(table_file: Path, run_tool, tmp_path) -> None:

@@ -2,6 +2,7 @@
 
 python tools/ablate.py --config configs/ablation/cmcl.yaml
 python tools/ablate.py --config configs/ablation/cmcl.yaml --jobs 2 --seeds 0
+python tools/ablate.py --config configs/ablation/cmcl.yaml --rows full "without rewrites"
 python tools/ablate.py --config configs/ablation/cmcl.yaml --markdown docs/results/x.md
 
 A stopped ablation goes on by the same line. The table, with means and deviations, and a picture of
@@ -30,6 +31,7 @@ def main() -> None:
     parser = ToolParser(description=__doc__, formatter_class=raw)
     parser.add_argument("--config", type=Path, required=True, help="the table to make")
     parser.add_argument("--seeds", type=int, nargs="+", help="in place of those of the file")
+    parser.add_argument("--rows", nargs="+", help="some of those of the file, by their names")
     parser.add_argument("--output_dir", help="in place of that of the file")
     parser.add_argument(
         "--jobs", type=int, default=1, help="runs side by side, which share the cores (1)"
@@ -40,6 +42,8 @@ def main() -> None:
     config = load(ablation.AblationConfig, arguments.config)
     if arguments.seeds:
         config = replace(config, seeds=tuple(arguments.seeds))
+    if arguments.rows:
+        config = ablation.choose_rows(config, arguments.rows)
     if arguments.output_dir:
         config = replace(config, output_dir=arguments.output_dir)
     results = ablation.run_all(config, Path(__file__).parent, jobs=arguments.jobs)

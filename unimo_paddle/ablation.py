@@ -17,7 +17,7 @@ import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -74,6 +74,14 @@ class AblationConfig:
         folder = str(self.folder(row, seed))
         begin = ["--config", self.base, "--output_dir", folder, "--seed", str(seed)]
         return [*begin, *shlex.split(self.rows[row]), "--resume_if_any"]
+
+
+def choose_rows(config: AblationConfig, names: Sequence[str]) -> AblationConfig:
+    """The table with some of its rows."""
+    unknown = [name for name in names if name not in config.rows]
+    if unknown:
+        raise UserError(f"--rows {unknown[0]!r} is no row; choose of {', '.join(config.rows)}")
+    return replace(config, rows={name: config.rows[name] for name in names})
 
 
 @dataclass(frozen=True)
