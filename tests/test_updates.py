@@ -136,7 +136,6 @@ CASES: dict[str, tuple[int, Changes]] = {
             "task.contrast.paraphrases_per_pair": 1,
             "task.contrast.images_per_pair": 1,
             "task.contrast.texts_per_pair": 2,
-            "task.contrast.logarithm": "pair",
         },
     ),
     "candidates read alone": (

@@ -68,18 +68,13 @@ def reference(config: PretrainingConfig, batch: dict, temperature: dict) -> padd
     image, text = batch["image_features"], batch["text_features"]
     group, wording = batch["group"].tolist(), batch["caption_group"].tolist()
     count = text.shape[1]
+    has_joint_loss = contrast.logarithm == "kind" and contrast.uses_joint_scores
 
     def kept(row: int, column: int, k: int) -> bool:
         return group[row] == group[column] or wording[row][0] != wording[column][k]
 
-    def texts_of(row: int) -> list[tuple[paddle.Tensor, bool, tuple]]:
-        """What an image chooses from: (score, whether it is positive, its name)."""
+    def rewrites_of(row: int) -> list[tuple[paddle.Tensor, bool, tuple]]:
         found = []
-        for column in range(NUM_PAIRS):
-            for k in range(count):
-                if kept(row, column, k):
-                    score = (image[row] * text[column, k]).sum() / temperature["temperature"]
-                    found.append((score, group[row] == group[column], (row, column, k)))
         for k in range(contrast.num_rewrites):
             if batch[REWRITE + "weights"][row, k] > 0:
                 if contrast.uses_joint_scores:
@@ -89,6 +84,16 @@ def reference(config: PretrainingConfig, batch: dict, temperature: dict) -> padd
                     score = (image[row] * batch["rewrite_features"][row, k]).sum()
                     score = score / temperature["temperature"]
                 found.append((score, k < contrast.num_positive_rewrites, ("rewrite", row, k)))
+        return found
+
+    def texts_of(row: int) -> list[tuple[paddle.Tensor, bool, tuple]]:
+        """What an image chooses from: (score, whether it is positive, its name)."""
+        found = [] if has_joint_loss else rewrites_of(row)
+        for column in range(NUM_PAIRS):
+            for k in range(count):
+                if kept(row, column, k):
+                    score = (image[row] * text[column, k]).sum() / temperature["temperature"]
+                    found.append((score, group[row] == group[column], (row, column, k)))
         for k in range(contrast.texts_per_pair):
             if batch[MINED_TEXT + "weights"][row, k] > 0:
                 score = (image[row] * batch["mined_text_features"][row, k]).sum() / mined
@@ -114,10 +119,13 @@ def reference(config: PretrainingConfig, batch: dict, temperature: dict) -> padd
 
     mined = temperature["mined_temperature" if contrast.temperature_per_kind else "temperature"]
     pairs = [(row, k) for row in range(NUM_PAIRS) for k in range(count)]
-    if contrast.logarithm == "direction":
+    if contrast.logarithm != "pair":
         by_image = paddle.stack([choose(texts_of(row)) for row in range(NUM_PAIRS)]).mean()
         by_caption = paddle.stack([choose(images_of(*pair)) for pair in pairs]).mean()
-        return 0.5 * (by_image + by_caption)
+        loss = 0.5 * (by_image + by_caption)
+        if has_joint_loss:
+            loss += paddle.stack([choose(rewrites_of(row)) for row in range(NUM_PAIRS)]).mean()
+        return loss
     losses = []
     for row, k in pairs:
         both = [*texts_of(row), *(x for x in images_of(row, k) if x[2] != (row, row, k))]
@@ -141,7 +149,7 @@ def with_gradients(batch: dict[str, np.ndarray], dtype: str, compute) -> dict[st
     return {"loss": loss.numpy()} | {name: x.grad.numpy() for name, x in sources.items()}
 
 
-@pytest.mark.parametrize("logarithm", ["direction", "pair"])
+@pytest.mark.parametrize("logarithm", ["kind", "direction", "pair"])
 @pytest.mark.parametrize("captions", [1, 2])
 @pytest.mark.parametrize("switches", SWITCHES.values(), ids=SWITCHES.keys())
 def test_loss_and_gradients_equal_those_of_all_scores(switches, captions, logarithm) -> None:
@@ -170,7 +178,7 @@ def test_loss_and_gradients_equal_those_of_all_scores(switches, captions, logari
     ("change", "message"),
     [
         ({"rewrites_per_pair": -1}, "contrast.rewrites_per_pair is -1; give at least 0"),
-        ({"logarithm": "one"}, "contrast.logarithm is 'one'; choose direction or pair"),
+        ({"logarithm": "one"}, "contrast.logarithm is 'one'; choose kind, direction or pair"),
         ({"rewrite_kinds": ("verb",)}, "rewrite_kinds holds 'verb'; choose of object, attribute"),
     ],
 )

@@ -150,9 +150,11 @@ class Contrast:
             wording[:, 0],
             wording.flatten(),
         )
-        every, positive = _Extra(), _Extra()
-        if contrast.num_rewrites:
-            terms |= self._add_rewrites(network, batch, every, positive)
+        every, positive, joint = _Extra(), _Extra(), None
+        if contrast.num_rewrites and contrast.has_joint_logarithm:
+            joint = self._joint_loss(network, batch, terms)
+        elif contrast.num_rewrites:
+            self._add_rewrites(network, batch, every, positive, terms)
         mined_temperature = temperature
         if contrast.has_mined_temperature:
             mined_temperature = network.mined_temperature()
@@ -174,14 +176,33 @@ class Contrast:
             images.join(sums.column_all),
             images.join(sums.column_positive),
         )
-        return {"contrastive": self._loss(joined, image, text, temperature), **terms}
+        loss = self._loss(joined, image, text, temperature)
+        return {"contrastive": loss if joint is None else loss + joint, **terms}
+
+    def _joint_loss(
+        self, network: PretrainingNetwork, batch: Tensors, terms: dict[str, Tensor]
+    ) -> Tensor:
+        """Of joint scores alone: an image chooses what is true of it among its rewrites.
+
+        In one logarithm with separate scores they would hardly learn: once a separate positive is
+        far above 0, where joint scores start, no joint one changes the sums.
+        """
+        every, positive = _Extra(), _Extra()
+        self._add_rewrites(network, batch, every, positive, terms)
+        nothing = gather_constants(paddle.zeros_like(batch["joint_scores"][:, 0]) + losses.NOTHING)
+        terms["joint"] = losses.one_way_contrastive(every.join(nothing), positive.join(nothing))
+        return terms["joint"]
 
     def _add_rewrites(
-        self, network: PretrainingNetwork, batch: Tensors, every: _Extra, positive: _Extra
-    ) -> dict[str, Tensor]:
+        self,
+        network: PretrainingNetwork,
+        batch: Tensors,
+        every: _Extra,
+        positive: _Extra,
+        terms: dict[str, Tensor],
+    ) -> None:
         """Let rewrites join; those that are positives come first among them."""
-        contrast = self._contrast
-        temperature, told = network.temperature(), {}
+        contrast, temperature = self._contrast, network.temperature()
         if not contrast.uses_joint_scores:
             products = batch["image_features"].unsqueeze(1) * batch["rewrite_features"]
             scores = products.sum(axis=-1)
@@ -189,18 +210,17 @@ class Contrast:
             scores = batch["joint_scores"]
             if contrast.has_joint_temperature:
                 temperature = network.joint_temperature()
-                told["joint_temperature"] = temperature.mean()
+                terms["joint_temperature"] = temperature.mean()
         scores, weights = scores / temperature, batch[REWRITE + WEIGHTS]
         every.add(scores, weights)
         count = contrast.num_positive_rewrites
         if count:
             positive.add(scores[:, :count], weights[:, :count])
-        return told
 
     def _loss(
         self, sums: tuple[Tensor, ...], image: Tensor, text: Tensor, temperature: Tensor
     ) -> Tensor:
-        if self._contrast.logarithm == "direction":
+        if self._contrast.logarithm != "pair":
             return losses.symmetric_contrastive(*sums)
         count = self._config.data.captions_per_image
         own = paddle.repeat_interleave(image, count, axis=0) if count > 1 else image

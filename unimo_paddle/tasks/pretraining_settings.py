@@ -66,16 +66,16 @@ class ContrastConfig:
     rewrite_kinds: tuple[str, ...] = ()  # object, attribute, relation, phrase, sentence; none = all
     joint_scores: bool = True  # read rewrites and the caption with the image; false: alone
     temperature_per_kind: bool = True  # one of its own for joint scores and for mined ones
-    logarithm: str = "direction"  # one for each direction, or one a pair (equation 1)
+    logarithm: str = "kind"  # one a direction and one of joint scores; direction; pair (equation 1)
 
     def __post_init__(self) -> None:
         for name in ("rewrites", "others", "paraphrases", "images", "texts"):
             count = getattr(self, f"{name}_per_pair")
             if count < 0:
                 raise UserError(f"task.contrast.{name}_per_pair is {count}; give at least 0")
-        if self.logarithm not in ("direction", "pair"):
+        if self.logarithm not in ("kind", "direction", "pair"):
             raise UserError(
-                f"task.contrast.logarithm is {self.logarithm!r}; choose direction or pair"
+                f"task.contrast.logarithm is {self.logarithm!r}; choose kind, direction or pair"
             )
         for kind in self.rewrite_kinds:
             if kind not in NEGATIVE_KINDS:
@@ -112,6 +112,11 @@ class ContrastConfig:
     def num_mined(self) -> int:
         """Images and texts that were mined for a pair."""
         return self.images_per_pair + self.texts_per_pair
+
+    @property
+    def has_joint_logarithm(self) -> bool:
+        """Whether joint scores have a logarithm of their own."""
+        return self.uses_joint_scores and self.logarithm == "kind"
 
     @property
     def has_joint_temperature(self) -> bool:
