@@ -39,6 +39,7 @@ def table_file(write_run_file, tmp_path_factory: pytest.TempPathFactory) -> Path
     return folder / "table.yaml"
 
 
+@pytest.mark.slow
 def test_rows_are_trained_once_and_measured(table_file: Path, run_tool) -> None:
     first = run_tool("ablate", "--config", table_file)
     assert first.returncode == 0, first.stderr

@@ -101,8 +101,11 @@ def ran_through(write_short_run, tmp_path_factory: pytest.TempPathFactory):
 @pytest.mark.parametrize(
     ("form", "num_workers"),
     [
-        *((form, 0) for form in FORMS),
-        *(("plain", count) for count in (1, 4)),
+        ("plain", 0),
+        ("in_chunks", 0),
+        pytest.param("accumulating", 0, marks=pytest.mark.slow),
+        pytest.param("plain", 1, marks=pytest.mark.slow),
+        ("plain", 4),
         *(pytest.param(form, 2, marks=pytest.mark.slow) for form in FORMS),
     ],
 )

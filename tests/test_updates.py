@@ -104,8 +104,9 @@ def assert_same_gradients(
     assert list(actual) == list(expected)
     largest = max(np.abs(value).max() for value in expected.values())
     for name, value in expected.items():
-        # No score depends on the bias of the keys: its gradient is zero, and rounding.
-        scale = largest if name.endswith("key_fc.b_0") else np.abs(value).max()
+        # No choice depends on the biases of the keys and of joint scores: rounding alone.
+        is_idle = name.endswith("key_fc.b_0") or name == "match_fc.b_0"
+        scale = largest if is_idle else np.abs(value).max()
         assert scale > 0, name
         np.testing.assert_allclose(
             actual[name], value, rtol=0, atol=TOLERANCE * scale, err_msg=name
@@ -131,6 +132,8 @@ CASES: dict[str, tuple[int, Changes]] = {
     "candidates": (
         4,
         {
+            # Joint scores of a new network are nearly equal, and their gradients nearly nothing.
+            "model.initializer_range": 0.3,
             "task.data.captions_per_image": 2,
             "task.contrast.rewrites_per_pair": 2,
             "task.contrast.paraphrases_per_pair": 1,

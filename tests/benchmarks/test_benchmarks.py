@@ -110,6 +110,7 @@ def test_a_report_tells_what_was_missed_and_who_was_left_out() -> None:
         assert "4.00 (4.00-4.00)" in text and "50% (50%-50%)" in text
 
 
+@pytest.mark.slow
 def test_growth_is_measured_by_length_and_by_beams_and_source() -> None:
     report = growth.run(
         1, command="x", lengths=(4, 8, 12), beams=(1, 3), sources=(3, 9), sizes=TINY

@@ -36,6 +36,7 @@ def test_both_prices_of_ranks_are_judged(apart: float, whole: float, met: list[b
     assert f"{sum(met)} of 2 targets met" in peer_report.as_terminal_text(report)
 
 
+@pytest.mark.slow
 def test_a_run_measures_all_three_ways(write_run_file, tmp_path) -> None:
     without = {"model.hidden_dropout": 0.0, "model.attention_dropout": 0.0}  # it differs by rank
     config = write_run_file(tmp_path / "run.yaml", without)

@@ -21,7 +21,9 @@ from unimo_paddle.settings.values import _all_keys
 
 ROOT = Path(__file__).resolve().parents[2]
 RUN_FILES = sorted(
-    path for path in (ROOT / "configs").rglob("*.yaml") if path.parent.name != "model"
+    path
+    for path in (ROOT / "configs").rglob("*.yaml")
+    if path.parent.name not in ("model", "ablation")
 )
 NUM_SHORT, NUM_ALL = 1_000, 10_000
 LONGEST_MESSAGE = 5_000  # characters; the longest path and what is said of it
