@@ -12,6 +12,7 @@ import pytest
 ROOT = Path(__file__).resolve().parents[2]
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not shutil.which("cmake"), reason="CMake is not here")
 def test_the_core_passes_its_tests_under_the_sanitizers(tmp_path):
     options = {
