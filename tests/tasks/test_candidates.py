@@ -10,10 +10,14 @@ import pytest
 from unimo_paddle.data.mining import Mined
 from unimo_paddle.data.rewriting import RewrittenCaptions
 from unimo_paddle.data.sources import PairRecord, read_pairs
-from unimo_paddle.errors import UserError
+from unimo_paddle.errors import BadSample, UserError
 from unimo_paddle.tasks.pretraining import PretrainingConfig
 from unimo_paddle.tasks.pretraining_candidates import Candidates, open_mined, open_rewrites
-from unimo_paddle.tasks.pretraining_settings import ContrastConfig, PretrainingDataConfig
+from unimo_paddle.tasks.pretraining_settings import (
+    ContrastConfig,
+    ObjectiveWeights,
+    PretrainingDataConfig,
+)
 
 SIZE = 5
 
@@ -35,8 +39,6 @@ class Encoder:
         return {"input_ids": ids, "position_ids": ids, "text_mask": np.ones(2, np.float32)}
 
     def encode_image(self, path: Path, rng: np.random.Generator) -> dict[str, np.ndarray]:
-        from unimo_paddle.errors import BadSample
-
         if path in self.broken:
             raise BadSample(str(path), "broken")
         self.images.append(path)
@@ -176,11 +178,8 @@ def test_rewrites_of_other_pairs_are_refused(candidates, records) -> None:
 
 
 def test_candidates_without_the_objective_are_refused() -> None:
-    weights = {"weights": {"contrastive": 0.0}}
-    from unimo_paddle.tasks.pretraining_settings import ObjectiveWeights
-
     with pytest.raises(UserError, match=r"task\.weights\.contrastive is 0; give it a weight"):
         PretrainingConfig(
-            weights=ObjectiveWeights(**weights["weights"]),
+            weights=ObjectiveWeights(contrastive=0.0),
             contrast=ContrastConfig(rewrites_per_pair=1),
         )
