@@ -141,6 +141,14 @@ CASES: dict[str, tuple[int, Changes]] = {
             "task.contrast.texts_per_pair": 2,
         },
     ),
+    "some pairs read jointly": (
+        5,  # in whole threes
+        {
+            "model.initializer_range": 0.3,
+            "task.contrast.rewrites_per_pair": 2,
+            "task.contrast.joint_every": 3,
+        },
+    ),
     "candidates read alone": (
         3,
         {"task.contrast.rewrites_per_pair": 3, "task.contrast.joint_scores": False},
@@ -213,6 +221,11 @@ def test_slices_hold_every_row_once_and_are_even(size: int, num_slices: int) -> 
     assert [row for piece in rows for row in piece] == list(range(size))
     sizes = {len(piece) for piece in rows}
     assert len(rows) == num_slices and max(sizes) - min(sizes) <= 1 and min(sizes) > 0
+
+
+def test_slices_begin_with_a_step() -> None:
+    assert cut(11, 2, 3) == (slice(0, 6), slice(6, 11))
+    assert cut(8, 3, 3) == (slice(0, 3), slice(3, 6), slice(6, 8))
 
 
 # ---- dropout

@@ -7,12 +7,19 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from unimo_paddle.data.images import ImageConfig
 from unimo_paddle.data.mining import Mined
 from unimo_paddle.data.rewriting import RewrittenCaptions
-from unimo_paddle.data.sources import PairRecord, read_pairs
+from unimo_paddle.data.scenes import ensure_image_objects
+from unimo_paddle.data.sources import LabelledImage, PairRecord, read_labelled_images, read_pairs
 from unimo_paddle.errors import BadSample, UserError
 from unimo_paddle.tasks.pretraining import PretrainingConfig
-from unimo_paddle.tasks.pretraining_candidates import Candidates, open_mined, open_rewrites
+from unimo_paddle.tasks.pretraining_candidates import (
+    Candidates,
+    label_mined,
+    open_mined,
+    open_rewrites,
+)
 from unimo_paddle.tasks.pretraining_settings import (
     ContrastConfig,
     ObjectiveWeights,
@@ -30,7 +37,7 @@ class Encoder:
 
     def __init__(self) -> None:
         self.texts: list[str] = []
-        self.images: list[Path] = []
+        self.images: list[Path | LabelledImage] = []
         self.broken: set[Path] = set()
 
     def encode_text(self, text: str) -> dict[str, np.ndarray]:
@@ -38,10 +45,10 @@ class Encoder:
         ids = np.array([0, 2], np.int64)
         return {"input_ids": ids, "position_ids": ids, "text_mask": np.ones(2, np.float32)}
 
-    def encode_image(self, path: Path, rng: np.random.Generator) -> dict[str, np.ndarray]:
-        if path in self.broken:
-            raise BadSample(str(path), "broken")
-        self.images.append(path)
+    def encode_image(self, image: Path | LabelledImage, rng) -> dict[str, np.ndarray]:
+        if image in self.broken:
+            raise BadSample(str(image), "broken")
+        self.images.append(image)
         return {
             "region_features": np.ones((3, SIZE), np.float32),
             "region_boxes": np.ones((3, 5), np.float32),
@@ -131,6 +138,27 @@ def test_an_image_that_cannot_be_used_counts_as_absent(records, mined) -> None:
     assert encoder.images == [mined.images(3)[0].path]
 
 
+def test_mined_images_come_with_their_objects(records, mined, scenes_dir) -> None:
+    folder = scenes_dir / "images_only"
+    ensure_image_objects(folder)
+    labelled = read_labelled_images(folder)
+    unknown, *known = [item.path for item in mined.images(3)]
+    del labelled[unknown]
+    encoder = Encoder()
+    contrast = ContrastConfig(images_per_pair=1 + len(known))
+    sample = draw(encoder, records, contrast, mined=mined, labelled=labelled)
+    assert sorted(item.image for item in encoder.images) == sorted(known)
+    assert all(item.objects == labelled[item.image].objects != () for item in encoder.images)
+    assert sample["mined_image_weights"].sum() == len(known)
+
+
+def test_mined_images_without_objects_are_refused(candidates, scenes_dir, tmp_path) -> None:
+    mined = Mined(candidates["mined"], scenes_dir / "train.jsonl", images_dir=tmp_path)
+    data = PretrainingDataConfig(image=ImageConfig(kind="objects"))
+    with pytest.raises(UserError, match=r"objects\.jsonl with those of the mined images does not"):
+        label_mined(ContrastConfig(images_per_pair=1), data, mined)
+
+
 def test_what_has_no_file_is_absent(records) -> None:
     contrast = ContrastConfig(rewrites_per_pair=2, images_per_pair=1, texts_per_pair=1)
     sample = draw(Encoder(), records, contrast)
@@ -155,8 +183,8 @@ def test_draws_depend_on_the_generator_alone(records, rewritten, mined) -> None:
         ({"images_per_pair": 1}, {}, "task.data.mined names no file; make one with"),
         (
             {"images_per_pair": 1},
-            {"mined": "mined", "image": {"kind": "objects"}},
-            "images_per_pair is 1, but mined images have no rows of .* objects; set it to 0",
+            {"mined": "mined", "image": {"kind": "regions"}},
+            "images_per_pair is 1, but mined images have no rows of .* regions; set it to 0",
         ),
     ],
 )

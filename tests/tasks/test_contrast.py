@@ -31,6 +31,7 @@ SWITCHES = {
         "images_per_pair": 2,
         "texts_per_pair": 1,
     },
+    "some joint": {"rewrites_per_pair": 2, "paraphrases_per_pair": 1, "joint_every": 2},
     "one temperature": {
         "rewrites_per_pair": 2,
         "images_per_pair": 1,
@@ -75,7 +76,7 @@ def reference(config: PretrainingConfig, batch: dict, temperature: dict) -> padd
 
     def rewrites_of(row: int) -> list[tuple[paddle.Tensor, bool, tuple]]:
         found = []
-        for k in range(contrast.num_rewrites):
+        for k in range(0 if row % contrast.joint_every else contrast.num_rewrites):
             if batch[REWRITE + "weights"][row, k] > 0:
                 if contrast.uses_joint_scores:
                     scale = "joint_temperature" if contrast.temperature_per_kind else "temperature"
@@ -124,7 +125,8 @@ def reference(config: PretrainingConfig, batch: dict, temperature: dict) -> padd
         by_caption = paddle.stack([choose(images_of(*pair)) for pair in pairs]).mean()
         loss = 0.5 * (by_image + by_caption)
         if has_joint_loss:
-            loss += paddle.stack([choose(rewrites_of(row)) for row in range(NUM_PAIRS)]).mean()
+            rows = range(0, NUM_PAIRS, contrast.joint_every)
+            loss += paddle.stack([choose(rewrites_of(row)) for row in rows]).mean()
         return loss
     losses = []
     for row, k in pairs:
@@ -179,6 +181,8 @@ def test_loss_and_gradients_equal_those_of_all_scores(switches, captions, logari
     [
         ({"rewrites_per_pair": -1}, "contrast.rewrites_per_pair is -1; give at least 0"),
         ({"logarithm": "one"}, "contrast.logarithm is 'one'; choose kind, direction or pair"),
+        ({"rewrites_per_pair": 1, "joint_every": 0}, "joint_every is 0; give at least 1"),
+        ({"texts_per_pair": 1, "joint_every": 2}, "joint_every is 2, but nothing is read jointly"),
         ({"rewrite_kinds": ("verb",)}, "rewrite_kinds holds 'verb'; choose of object, attribute"),
     ],
 )

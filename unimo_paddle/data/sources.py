@@ -90,6 +90,46 @@ def read_pairs(path: Path | str, *, bad_record_limit: float = 0.01) -> Source[Pa
     return gather(path, read_lines(path), parse, bad_record_limit=bad_record_limit)
 
 
+@dataclass(frozen=True)
+class LabelledImage:
+    """An image without captions, and the labelled objects that it shows, those behind first."""
+
+    image: Path
+    objects: tuple[LabelledObject, ...]
+
+
+# What names an image, with or without what is known of it.
+ImageRecord = PairRecord | LabelledImage | Path
+
+
+def labels_path(folder: Path) -> Path:
+    """Where the labels of a folder of images are looked for."""
+    return folder / "objects.jsonl"
+
+
+def read_labelled_images(
+    folder: Path, labels: Path | None = None, *, bad_record_limit: float = 0.01
+) -> dict[Path, LabelledImage]:
+    """Read labelled images by their paths from a file of JSON lines.
+
+    A line is ``{"image": path, "objects": [...]}``, the path relative to the folder of images,
+    objects as in ``read_pairs``. Of several lines for an image the last one counts.
+
+    Args:
+        labels: the file; None is ``labels_path`` of the folder.
+        bad_record_limit: share of the lines that may be rejected (at least 10 may).
+    """
+    inside, path = Folder(folder), labels or labels_path(folder)
+
+    def parse(line: str) -> LabelledImage:
+        record = parse_object(line)
+        image = inside.find(text_of(record, "image"))
+        return LabelledImage(image, parse_objects(record.get("objects")))
+
+    found = gather(path, read_lines(path), parse, bad_record_limit=bad_record_limit)
+    return {item.image: item for item in found}
+
+
 def read_statements(
     paths: Iterable[Path | str], *, bad_record_limit: float = 0.01
 ) -> list[PairRecord]:

@@ -92,6 +92,11 @@ class PretrainingConfig(TaskConfig):
                 "task.weights.contrastive is 0; set the chunk size to 0, and bound memory with "
                 "train.batch_size and train.gradient_accumulation"
             )
+        if 0 < self.contrastive_chunk_size < self.contrast.joint_every:
+            raise UserError(
+                f"task.contrastive_chunk_size is {self.contrastive_chunk_size}; give at least "
+                f"task.contrast.joint_every, which is {self.contrast.joint_every}"
+            )
         if self.weights.object_names and not (
             self.masked_pair_share and self.data.image.kind != "regions"
         ):

@@ -6,7 +6,7 @@ what has no file, as on the splits to evaluate on, has the weight zero.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,7 +15,13 @@ import numpy as np
 from unimo_paddle.data.fields import Sample, collate
 from unimo_paddle.data.mining import Mined
 from unimo_paddle.data.rewriting import NEGATIVE_KINDS, RewrittenCaptions
-from unimo_paddle.data.sources import PairRecord
+from unimo_paddle.data.sources import (
+    ImageRecord,
+    LabelledImage,
+    PairRecord,
+    labels_path,
+    read_labelled_images,
+)
 from unimo_paddle.errors import BadSample, UserError
 from unimo_paddle.tasks.pretraining_fields import (
     MINED_IMAGE,
@@ -56,11 +62,11 @@ def open_mined(
             "task.contrast asks for mined images or texts but task.data.mined names no file; make "
             "one with tools/prepare_data.py mine"
         )
-    if contrast.images_per_pair and data.image.kind != "patches":
+    if contrast.images_per_pair and data.image.kind == "regions":
         raise UserError(
             f"task.contrast.images_per_pair is {contrast.images_per_pair}, but mined images have "
-            f"no rows of task.data.image.kind {data.image.kind}; set it to 0, or the kind to "
-            "patches"
+            "no rows of task.data.image.kind regions; set it to 0, or the kind to patches or "
+            "objects"
         )
     mined = Mined(data.mined, pairs)
     mined.check_records(num_records)
@@ -84,6 +90,7 @@ class Candidates:
         encoder: of single images and texts.
         records: of the pairs; captions of others stand for no rewrite at all.
         rewrites, mined: of these records; None where there is no file.
+        labelled: mined images by their paths, where rows of images are those of their objects.
     """
 
     def __init__(
@@ -94,12 +101,14 @@ class Candidates:
         *,
         rewrites: RewrittenCaptions | None = None,
         mined: Mined | None = None,
+        labelled: Mapping[Path, LabelledImage] | None = None,
     ) -> None:
         self._contrast = contrast
         self._encoder = encoder
         self._records = records
         self._rewrites = rewrites
         self._mined = mined
+        self._labelled = labelled
 
     def sample(self, number: int, caption: int, rng: np.random.Generator) -> Sample:
         """The fields of the candidates of a record, beside one of its captions."""
@@ -109,7 +118,7 @@ class Candidates:
         if contrast.images_per_pair:
             count = contrast.images_per_pair
             drawn = self._mined.draw_images(number, count, rng) if self._mined else []
-            found |= self._images(_fill([item.path for item in drawn], count), rng)
+            found |= self._images(_fill([self._record(item.path) for item in drawn], count), rng)
         if contrast.texts_per_pair:
             count = contrast.texts_per_pair
             drawn = self._mined.draw_texts(number, count, rng) if self._mined else []
@@ -153,7 +162,11 @@ class Candidates:
         weights = np.array([text is not None for text in texts], np.float32)
         return prefix_sample(prefix, {**collate(encoded, TEXT_INPUTS), WEIGHTS: weights})
 
-    def _images(self, paths: Sequence[Path | None], rng: np.random.Generator) -> Sample:
+    def _record(self, path: Path) -> ImageRecord | None:
+        """What the encoder needs of a mined image; None where its objects are not known."""
+        return path if self._labelled is None else self._labelled.get(path)
+
+    def _images(self, records: Sequence[ImageRecord | None], rng: np.random.Generator) -> Sample:
         """Images as they are augmented for training; one that cannot be used counts as absent."""
         size = self._encoder.model.region_feature_size
         nothing = {
@@ -162,17 +175,45 @@ class Candidates:
             "region_mask": np.ones(1, np.float32),
         }
         encoded, weights = [], []
-        for path in paths:
+        for record in records:
             sample = nothing
-            if path is not None:
+            if record is not None:
                 try:
-                    sample = self._encoder.encode_image(path, rng)
+                    sample = self._encoder.encode_image(record, rng)
                 except BadSample:
-                    path = None
+                    record = None
             encoded.append(sample)
-            weights.append(path is not None)
+            weights.append(record is not None)
         fields = collate(encoded, image_inputs(size))
         return prefix_sample(MINED_IMAGE, {**fields, WEIGHTS: np.array(weights, np.float32)})
+
+
+def training_candidates(
+    contrast: ContrastConfig,
+    encoder: PretrainingEncoder,
+    records: Sequence[PairRecord],
+    pairs: Path,
+) -> Candidates:
+    """What the pairs to train on, of this file, are contrasted with: there are files of it."""
+    rewrites = open_rewrites(contrast, encoder.config, records)
+    mined = open_mined(contrast, encoder.config, pairs, len(records))
+    labelled = label_mined(contrast, encoder.config, mined)
+    return Candidates(contrast, encoder, records, rewrites=rewrites, mined=mined, labelled=labelled)
+
+
+def label_mined(
+    contrast: ContrastConfig, data: PretrainingDataConfig, mined: Mined | None
+) -> Mapping[Path, LabelledImage] | None:
+    """The objects of the mined images by their paths, where rows are made of them."""
+    if mined is None or not contrast.images_per_pair or data.image.kind != "objects":
+        return None
+    if not labels_path(mined.images_dir).is_file():
+        raise UserError(
+            f"task.data.image.kind is objects, but {labels_path(mined.images_dir)} with those of "
+            "the mined images does not exist; write it (docs/data.md), or set "
+            "task.contrast.images_per_pair to 0"
+        )
+    return read_labelled_images(mined.images_dir)
 
 
 def _draw(known: Sequence[Any], count: int, rng: np.random.Generator) -> list[Any]:

@@ -117,13 +117,20 @@ class Contrast:
         return found
 
     def _joint_scores(self, network: PretrainingNetwork, batch: Tensors) -> Tensor:
-        """Of an image with its first caption, then with the rewrites of it: [B, R]."""
-        count = self._contrast.num_rewrites
+        """Of an image with its first caption, then with the rewrites of it: [B, R].
+
+        Pairs that are not read jointly have zeros, and weights of zero when it comes to the loss.
+        """
+        count, every = self._contrast.num_rewrites, self._contrast.joint_every
         texts = take(batch, TEXT_INPUTS, REWRITE)
-        inputs = {name: x.flatten(0, 1) for name, x in texts.items()}
+        inputs = {name: x[::every].flatten(0, 1) for name, x in texts.items()}
         for name, value in take(batch, image_inputs()).items():
-            inputs[name] = paddle.repeat_interleave(value, count, axis=0)
-        return network.score_pairs(inputs).reshape([-1, count])
+            inputs[name] = paddle.repeat_interleave(value[::every], count, axis=0)
+        scores = network.score_pairs(inputs).reshape([-1, 1, count])
+        if every > 1:
+            others = paddle.zeros_like(scores).tile([1, every - 1, 1])
+            scores = paddle.concat([scores, others], axis=1)
+        return scores.flatten(0, 1)[: paddle.shape(texts["input_ids"])[0]]
 
     # ---- the loss
 
@@ -212,6 +219,10 @@ class Contrast:
                 temperature = network.joint_temperature()
                 terms["joint_temperature"] = temperature.mean()
         scores, weights = scores / temperature, batch[REWRITE + WEIGHTS]
+        if contrast.joint_every > 1:
+            rows = paddle.arange(paddle.shape(weights)[0])
+            is_read = (rows % contrast.joint_every == 0).astype(weights.dtype)
+            weights = weights * is_read.unsqueeze(1)
         every.add(scores, weights)
         count = contrast.num_positive_rewrites
         if count:

@@ -22,10 +22,13 @@ from unimo_paddle.data.leaks import check_leaks
 from unimo_paddle.data.loader import Stream
 from unimo_paddle.data.masking import fragment, mask_spans
 from unimo_paddle.data.objects import encode_objects
-from unimo_paddle.data.scenes import ensure_scenes
+from unimo_paddle.data.scenes import IMAGES_ONLY, ensure_image_objects, ensure_scenes
 from unimo_paddle.data.sources import (
+    ImageRecord,
+    LabelledImage,
     PairRecord,
     read_images,
+    read_labelled_images,
     read_pairs,
     read_statements,
     read_texts,
@@ -33,7 +36,7 @@ from unimo_paddle.data.sources import (
 from unimo_paddle.data.text import Tokenizer, split_at_words
 from unimo_paddle.errors import BadSample, UserError
 from unimo_paddle.models import ModelConfig
-from unimo_paddle.tasks.pretraining_candidates import Candidates, open_mined, open_rewrites
+from unimo_paddle.tasks.pretraining_candidates import Candidates, training_candidates
 from unimo_paddle.tasks.pretraining_fields import (
     GROUP,
     candidate_inputs,
@@ -90,6 +93,8 @@ class PretrainingEncoder:
         """Generate the built-in data and make the vocabularies, where absent."""
         if self.config.source == "scenes":
             ensure_scenes(Path(self.config.scenes_dir), self.config.scenes)
+            if self.config.image.kind == "objects":
+                ensure_image_objects(self._images_dir)
         elif self.config.splits and not self.config.allow_leaks and distributed.rank() == 0:
             check_leaks(
                 self.config.pairs,
@@ -149,14 +154,20 @@ class PretrainingEncoder:
             )
         return read_pairs(Path(self.config.splits[split]))
 
-    def _read_images(self) -> Sequence[PairRecord | Path]:
-        if self.config.image.kind != "patches":
-            return self.read_pairs()
+    @property
+    def _images_dir(self) -> Path | None:
+        """The folder of images without captions."""
         if self.config.source == "scenes":
-            return read_images(Path(self.config.scenes_dir) / "images_only")
-        if self.config.images:
-            return read_images(Path(self.config.images))
-        return [record.image for record in self.read_pairs()]
+            return Path(self.config.scenes_dir) / IMAGES_ONLY
+        return Path(self.config.images) if self.config.images else None
+
+    def _read_images(self) -> Sequence[ImageRecord]:
+        folder, kind = self._images_dir, self.config.image.kind
+        if kind == "patches":
+            return read_images(folder) if folder else [record.image for record in self.read_pairs()]
+        if kind == "objects" and folder:
+            return list(read_labelled_images(folder).values())
+        return self.read_pairs()
 
     # ---- streams
 
@@ -191,7 +202,10 @@ class PretrainingEncoder:
         extra = candidate_inputs(self.contrast, size)
         fields = (*self.masked_fields("pairs"), GROUP, *caption_inputs(count), *extra)
         ids = self._caption_ids(records)
-        candidates = self._candidates(records, is_training=is_training)
+        if is_training:
+            candidates = training_candidates(self.contrast, self, records, self._pairs_path)
+        else:
+            candidates = Candidates(self.contrast, self, records)
 
         def encode(number: int, rng: np.random.Generator) -> Sample:
             known = len(ids[number])
@@ -203,14 +217,6 @@ class PretrainingEncoder:
             return found | candidates.sample(number, chosen[0], rng)
 
         return Stream("pairs", range(len(records)), encode, fields, batch_size)
-
-    def _candidates(self, records: Sequence[PairRecord], *, is_training: bool) -> Candidates:
-        """What pairs are contrasted with beside their batch; in training there are files of it."""
-        rewrites = mined = None
-        if is_training:
-            rewrites = open_rewrites(self.contrast, self.config, records)
-            mined = open_mined(self.contrast, self.config, self._pairs_path, len(records))
-        return Candidates(self.contrast, self, records, rewrites=rewrites, mined=mined)
 
     def _caption_ids(self, records: Sequence[PairRecord]) -> list[list[list[int]]]:
         flat = [caption for record in records for caption in record.captions]
@@ -296,17 +302,17 @@ class PretrainingEncoder:
 
     def encode_image(
         self,
-        image: PairRecord | Path | np.ndarray,
+        image: ImageRecord | np.ndarray,
         rng: np.random.Generator | None = None,
         captions: Sequence[str] = (),
     ) -> Sample:
         """An image alone, from a record, a file or pixels [H, W, 3] uint8 RGB."""
-        config, is_record = self.config.image, isinstance(image, PairRecord)
+        config, is_record = self.config.image, isinstance(image, PairRecord | LabelledImage)
         pixels = image.image if is_record else image
         where = str(pixels) if isinstance(pixels, str | Path) else "the given image"
         named: Sample = {}
         if config.kind == "regions":
-            if not is_record or image.regions is None:
+            if not isinstance(image, PairRecord) or image.regions is None:
                 raise BadSample(where, "the record has no regions; use kind: patches")
             features, boxes = encode_regions(image.regions, config, where=where)
         else:
@@ -358,7 +364,7 @@ class PretrainingEncoder:
     def _encode_single_text(self, ids: Sequence[int], rng: np.random.Generator) -> Sample:
         return prefix_sample("texts_", self._hide_words(ids, rng))
 
-    def _encode_single_image(self, image: PairRecord | Path, rng: np.random.Generator) -> Sample:
+    def _encode_single_image(self, image: ImageRecord, rng: np.random.Generator) -> Sample:
         sample = self.encode_image(image, rng)
         return prefix_sample("images_", sample | self.targets.hide(sample, image, rng))
 

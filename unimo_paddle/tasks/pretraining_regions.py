@@ -17,7 +17,7 @@ from unimo_paddle.data.images import View
 from unimo_paddle.data.masking import mask_blocks, mask_regions
 from unimo_paddle.data.objects import LabelledObject, ObjectNames
 from unimo_paddle.data.publish import publish
-from unimo_paddle.data.sources import PairRecord
+from unimo_paddle.data.sources import ImageRecord, PairRecord
 from unimo_paddle.data.visual_words import VisualWords
 from unimo_paddle.errors import BadSample, UserError
 from unimo_paddle.tasks.pretraining_fields import image_targets, object_targets
@@ -133,7 +133,7 @@ class RegionTargets:
         """What is named in an image of a pair."""
         return object_targets(self.num_object_names) if self.weights.object_names else ()
 
-    def hide(self, image: Sample, record: PairRecord | Path, rng: np.random.Generator) -> Sample:
+    def hide(self, image: Sample, record: ImageRecord, rng: np.random.Generator) -> Sample:
         """Draw which regions of an encoded image are hidden, and give what they were."""
         shown = np.ones(len(image["region_features"]), np.float32)
         targets = self._hide(image, record, rng) if self.uses_regions else {}
@@ -142,7 +142,7 @@ class RegionTargets:
             targets["name_weights"] = image["named_objects"].any(axis=1) * shown[1:]
         return targets
 
-    def _hide(self, image: Sample, record: PairRecord | Path, rng: np.random.Generator) -> Sample:
+    def _hide(self, image: Sample, record: ImageRecord, rng: np.random.Generator) -> Sample:
         masking = self.config.region_masking
         if self.config.image.kind == "patches":
             hidden = mask_blocks(self.config.image.grid_size, rng, masking)
@@ -157,7 +157,7 @@ class RegionTargets:
         }
 
     def _labels(
-        self, features: np.ndarray, record: PairRecord | Path, positions: np.ndarray
+        self, features: np.ndarray, record: ImageRecord, positions: np.ndarray
     ) -> np.ndarray:
         """Visual words [P], or the detector's distributions [P, C], of the rows at positions."""
         if self.config.image.kind != "regions":

@@ -65,6 +65,7 @@ class ContrastConfig:
     texts_per_pair: int = 0  # mined sentences that say alike things; positives of the image
     rewrite_kinds: tuple[str, ...] = ()  # object, attribute, relation, phrase, sentence; none = all
     joint_scores: bool = True  # read rewrites and the caption with the image; false: alone
+    joint_every: int = 1  # every n-th pair of a batch is read jointly, which costs most; 1 = all
     temperature_per_kind: bool = True  # one of its own for joint scores and for mined ones
     logarithm: str = "kind"  # one a direction and one of joint scores; direction; pair (equation 1)
 
@@ -73,6 +74,13 @@ class ContrastConfig:
             count = getattr(self, f"{name}_per_pair")
             if count < 0:
                 raise UserError(f"task.contrast.{name}_per_pair is {count}; give at least 0")
+        if self.joint_every < 1:
+            raise UserError(f"task.contrast.joint_every is {self.joint_every}; give at least 1")
+        if self.joint_every > 1 and not self.uses_joint_scores:
+            raise UserError(
+                f"task.contrast.joint_every is {self.joint_every}, but nothing is read jointly; "
+                "set it to 1, or ask for rewrites, others or paraphrases with joint_scores"
+            )
         if self.logarithm not in ("kind", "direction", "pair"):
             raise UserError(
                 f"task.contrast.logarithm is {self.logarithm!r}; choose kind, direction or pair"

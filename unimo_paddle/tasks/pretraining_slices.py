@@ -40,7 +40,10 @@ def slice_loss(
         None where all pairs fit into one slice, or no bound is set.
     """
     num_pairs = sizes["pairs"]
-    num_slices = -(-num_pairs // (config.contrastive_chunk_size or num_pairs))
+    # Slices begin at a pair that is read jointly, so that they read the same pairs as the batch.
+    step = config.contrast.joint_every
+    num_steps = -(-num_pairs // step)
+    num_slices = -(-num_steps // (config.contrastive_chunk_size // step or num_steps))
     if num_slices == 1:
         return None
     counts = {**sizes, "pairs": num_joint_pairs(num_pairs, config.masked_pair_share)}
@@ -61,7 +64,7 @@ def slice_loss(
     contrast = objectives.contrast
     inputs = contrast.inputs(encoder.model.region_feature_size)
     return CachedLoss(
-        encode=Sliced(inputs, cut(num_pairs, num_slices), contrast.features),
+        encode=Sliced(inputs, cut(num_pairs, num_slices, step), contrast.features),
         features=contrast.feature_fields(),
         fields=(*contrast.labels(), *weights),
         combine=combine,
@@ -73,7 +76,8 @@ def slice_loss(
     )
 
 
-def cut(size: int, num_slices: int) -> tuple[slice, ...]:
-    """``size`` rows in slices whose sizes differ by one at most."""
-    ends = [size * (i + 1) // num_slices for i in range(num_slices)]
+def cut(size: int, num_slices: int, step: int = 1) -> tuple[slice, ...]:
+    """``size`` rows in slices that begin at multiples of ``step`` and are even but for one step."""
+    num_steps = -(-size // step)
+    ends = [min(size, num_steps * (i + 1) // num_slices * step) for i in range(num_slices)]
     return tuple(slice(start, end) for start, end in zip([0, *ends], ends, strict=False))

@@ -11,8 +11,7 @@ import numpy as np
 
 from unimo_paddle.data.image_files import read_image
 from unimo_paddle.data.images import resize
-from unimo_paddle.data.objects import LabelledObject, parse_objects
-from unimo_paddle.data.records import Folder, gather, parse_object, read_lines, text_of
+from unimo_paddle.data.objects import LabelledObject
 from unimo_paddle.errors import BadSample, UserError
 
 _SIDE = 96
@@ -75,25 +74,6 @@ def names_of(objects: Iterable[LabelledObject]) -> list[str]:
         found += item.names
         found += map(" ".join, itertools.combinations(sorted(item.names), 2))
     return found
-
-
-def read_image_objects(path: Path, folder: Path) -> dict[Path, tuple[LabelledObject, ...]]:
-    """Labelled objects of images without captions, from JSON lines.
-
-    A line is ``{"image": path, "objects": [...]}``, the path relative to the folder of images.
-    """
-    inside = Folder(folder)
-
-    def parse(line: str) -> tuple[Path, tuple[LabelledObject, ...]]:
-        record = parse_object(line)
-        return inside.find(text_of(record, "image")), parse_objects(record.get("objects"))
-
-    return dict(gather(path, read_lines(path), parse, bad_record_limit=0.01))
-
-
-def objects_path(folder: Path) -> Path:
-    """Where the objects of a folder of images are looked for."""
-    return folder / "objects.jsonl"
 
 
 def check_objects(found: int, total: int, where: Path | str) -> None:

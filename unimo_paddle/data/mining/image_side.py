@@ -14,14 +14,12 @@ from unimo_paddle.data.mining.features import (
     check_objects,
     describe_looks,
     names_of,
-    objects_path,
-    read_image_objects,
 )
 from unimo_paddle.data.mining.neighbours import DenseTable, SparseTable, warn_if_alike
 from unimo_paddle.data.mining.sides import Side
 from unimo_paddle.data.mining.texts import WordWeights
 from unimo_paddle.data.prints import find_copies, print_images
-from unimo_paddle.data.sources import PairRecord
+from unimo_paddle.data.sources import PairRecord, labels_path, read_labelled_images
 from unimo_paddle.errors import UserError
 
 logger = logging.getLogger(__name__)
@@ -50,7 +48,7 @@ class ImageCollection:
 
 def find_collection(folder: Path, paths: Sequence[Path], objects: Path | None) -> ImageCollection:
     """The images of a folder, with the objects that lie in it unless others are given."""
-    inside = objects_path(folder)
+    inside = labels_path(folder)
     return ImageCollection(folder, paths, objects or (inside if inside.is_file() else None))
 
 
@@ -61,7 +59,7 @@ def choose_way(
     num_labelled = sum(bool(record.objects) for record in records)
     if wanted == OBJECTS and collection.objects is None:
         raise UserError(
-            f"--by objects, but {objects_path(collection.folder)} does not exist; write it or name "
+            f"--by objects, but {labels_path(collection.folder)} does not exist; write it or name "
             "another file with --objects"
         )
     if wanted == OBJECTS:
@@ -196,11 +194,11 @@ class ImageSide:
         return self._shop.compute(name, len(paths), describe, size=IMAGES_AT_ONCE, unit="image")
 
     def _by_objects(self, kept: np.ndarray, count: int) -> Chunks:
-        labels = read_image_objects(self._collection.objects, self._collection.folder)
-        paths = self._collection.paths
-        num_labelled = sum(bool(labels.get(paths[number])) for number in kept)
-        check_objects(num_labelled, len(kept), self._collection.objects)
-        names = [names_of(labels.get(paths[number], ())) for number in kept]
+        labels = read_labelled_images(self._collection.folder, self._collection.objects)
+        known = [labels.get(self._collection.paths[number]) for number in kept]
+        objects = [item.objects if item else () for item in known]
+        check_objects(sum(map(bool, objects)), len(kept), self._collection.objects)
+        names = [names_of(items) for items in objects]
         weights = WordWeights(analyzer=list)
         weights.learn(names)
         table = SparseTable(*weights.write(self._shop, "objects", names), kept)

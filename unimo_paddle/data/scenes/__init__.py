@@ -20,7 +20,7 @@ from unimo_paddle.data.scenes.dataset import SceneConfig, ensure_scenes, read_ma
 from unimo_paddle.data.scenes.drawing import render
 from unimo_paddle.data.scenes.gallery import contact_sheet
 from unimo_paddle.data.scenes.grammar import Scene, sample_scene
-from unimo_paddle.data.scenes.labels import ensure_image_objects, holds_scenes
+from unimo_paddle.data.scenes.labels import IMAGES_ONLY, ensure_image_objects, holds_scenes
 from unimo_paddle.data.scenes.language import write_captions
 from unimo_paddle.data.scenes.likelihood import (
     caption_log_probability,
@@ -30,6 +30,7 @@ from unimo_paddle.data.scenes.likelihood import (
 from unimo_paddle.data.scenes.meaning import Meaning, Mention, identifying_share
 
 __all__ = [
+    "IMAGES_ONLY",
     "Meaning",
     "Mention",
     "Scene",
