@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import numpy as np
@@ -34,6 +35,9 @@ class Encoder:
 
     class model:
         region_feature_size = SIZE
+
+    class config:
+        image = ImageConfig(image_size=4, patch_size=2)
 
     def __init__(self) -> None:
         self.texts: list[str] = []
@@ -138,11 +142,13 @@ def test_an_image_that_cannot_be_used_counts_as_absent(records, mined) -> None:
     assert encoder.images == [mined.images(3)[0].path]
 
 
-def test_mined_images_come_with_their_objects(records, mined, scenes_dir) -> None:
+def test_mined_images_come_with_their_objects(candidates, records, scenes_dir) -> None:
     folder = scenes_dir / "images_only"
     ensure_image_objects(folder)
+    relative = os.path.relpath(folder)
+    mined = Mined(candidates["mined"], scenes_dir / "train.jsonl", images_dir=relative)
     labelled = read_labelled_images(folder)
-    unknown, *known = [item.path for item in mined.images(3)]
+    unknown, *known = [item.path.resolve() for item in mined.images(3)]
     del labelled[unknown]
     encoder = Encoder()
     contrast = ContrastConfig(images_per_pair=1 + len(known))
@@ -164,6 +170,8 @@ def test_what_has_no_file_is_absent(records) -> None:
     sample = draw(Encoder(), records, contrast)
     assert sample["rewrite_weights"].tolist() == [1.0, 0.0, 0.0]  # the caption itself
     assert sample["mined_image_weights"].tolist() == sample["mined_text_weights"].tolist() == [0.0]
+    # As many rows as a patch each: convolutions over patches take no fewer.
+    assert sample["mined_image_region_mask"].tolist() == [[1.0, 0.0, 0.0, 0.0, 0.0]]
 
 
 def test_draws_depend_on_the_generator_alone(records, rewritten, mined) -> None:

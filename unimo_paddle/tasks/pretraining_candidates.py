@@ -6,6 +6,7 @@ what has no file, as on the splits to evaluate on, has the weight zero.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -13,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from unimo_paddle.data.fields import Sample, collate
+from unimo_paddle.data.images import ImageConfig
 from unimo_paddle.data.mining import Mined
 from unimo_paddle.data.rewriting import NEGATIVE_KINDS, RewrittenCaptions
 from unimo_paddle.data.sources import (
@@ -164,16 +166,14 @@ class Candidates:
 
     def _record(self, path: Path) -> ImageRecord | None:
         """What the encoder needs of a mined image; None where its objects are not known."""
-        return path if self._labelled is None else self._labelled.get(path)
+        if self._labelled is None:
+            return path
+        return self._labelled.get(Path(os.path.realpath(path)))  # as they were read
 
     def _images(self, records: Sequence[ImageRecord | None], rng: np.random.Generator) -> Sample:
         """Images as they are augmented for training; one that cannot be used counts as absent."""
         size = self._encoder.model.region_feature_size
-        nothing = {
-            "region_features": np.zeros((1, size), np.float32),
-            "region_boxes": np.zeros((1, 5), np.float32),
-            "region_mask": np.ones(1, np.float32),
-        }
+        nothing = _no_image(self._encoder.config.image, size)
         encoded, weights = [], []
         for record in records:
             sample = nothing
@@ -214,6 +214,18 @@ def label_mined(
             "task.contrast.images_per_pair to 0"
         )
     return read_labelled_images(mined.images_dir)
+
+
+def _no_image(config: ImageConfig, size: int) -> Sample:
+    """Rows in place of an image: as many as convolutions over patches count on, all blank."""
+    num_rows = config.num_rows if config.kind == "patches" else 2
+    mask = np.zeros(num_rows, np.float32)
+    mask[0] = 1.0  # something must be seen
+    return {
+        "region_features": np.zeros((num_rows, size), np.float32),
+        "region_boxes": np.zeros((num_rows, 5), np.float32),
+        "region_mask": mask,
+    }
 
 
 def _draw(known: Sequence[Any], count: int, rng: np.random.Generator) -> list[Any]:
