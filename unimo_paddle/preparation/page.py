@@ -18,7 +18,8 @@ NUM_IMAGES, NUM_TEXTS = 6, 5
 _HEIGHT = 120  # pixels of a picture
 _HEAD = """<!doctype html>
 <html lang="en"><head><meta charset="utf-8"><title>Mined images and sentences</title><style>
-body { font: 14px/1.4 sans-serif; margin: 2em auto; max-width: 78em; color: #28282e; }
+body { font: 14px/1.4 sans-serif; margin: 2em auto; max-width: 78em; color: #28282e;
+  padding: 0 1em; }
 section { display: grid; grid-template-columns: 20em 1fr; gap: 1.5em; padding: 1em 0;
   border-top: 1px solid #d6d6dc; }
 img { height: 120px; display: block; }

@@ -66,7 +66,7 @@ def test_the_table_has_as_many_rows_of_each_kind(records, rewritten) -> None:
     ("row", "reason"),
     [
         (Row("object", 0, 2, 13, "white dog"), "a caption says 'white'"),
-        (Row("object", 0, 2, 13, "pony"), "'horse' may be the 'horse'"),
+        (Row("object", 0, 2, 13, "pony"), "'pony' may be the 'horse'"),
         (Row("sentence", 2), "only 'elephant' speaks against it"),
         (Row("sentence", 1), "nothing speaks against it"),
     ],

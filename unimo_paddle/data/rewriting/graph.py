@@ -114,12 +114,13 @@ def _with_prepositions(words: Sequence[Word], lexicon: Lexicon) -> list[Word]:
     return found
 
 
-def ideas_in(words: Sequence[Word], table: Table) -> set[Idea]:
-    """Every idea that any words of a caption may name, whatever their part of speech."""
-    found = set()
+def ideas_in(words: Sequence[Word], table: Table) -> dict[Idea, str]:
+    """Every idea that any words of a caption may name, whatever their part of speech, and how."""
+    found: dict[Idea, str] = {}
     for first in range(len(words)):
         for last in range(first + 1, min(first + MAX_NAME_WORDS, len(words)) + 1):
-            found.update(idea for idea, _ in table.found(join(words, first, last)))
+            said = join(words, first, last)
+            found |= {idea: said for idea, _ in table.found(said)}
     return found
 
 

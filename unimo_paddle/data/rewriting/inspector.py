@@ -117,10 +117,14 @@ def _doubts_of_change(rewrite: Rewrite, knowledge: Knowledge, lexicon: Lexicon) 
         if word.tag.startswith(_LEXICAL) and word.form in knowledge.words:
             yield f"a caption says '{word.form}'"
     for known, table in _tables(knowledge, lexicon):
-        for idea in sorted(ideas_in(words, table), key=lambda idea: idea.name):
-            same = sorted(other.name for other in idea.alike & known)
+        for idea, said in sorted(ideas_in(words, table).items(), key=lambda item: item[0].name):
+            same = sorted(_as_said(other, knowledge) for other in idea.alike & known)
             if same and not any(name in knowledge.words for name in idea.names if name in put_in):
-                yield f"'{idea.name}' may be the '{same[0]}' of the captions"
+                yield f"'{said}' may be the '{same[0]}' of the captions"
+
+
+def _as_said(idea: Idea, knowledge: Knowledge) -> str:
+    return next((name for name in idea.names if name in knowledge.words), idea.name)
 
 
 def _tables(knowledge: Knowledge, lexicon: Lexicon) -> Iterator[tuple[set[Idea], Table]]:
