@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -134,5 +135,10 @@ def test_means_and_deviations_are_those_of_the_seeds(table_file: Path, tmp_path:
     assert means_of(results, "without contrastive", METRICS[0]) is None
     page = as_markdown(config, results, "python tools/ablate.py")
     assert "| full | 0.100 ± 0.100 | - | 2.0 |" in page
+    bounds = {f"{METRICS[0]}_low": 0.05, f"{METRICS[0]}_high": 0.2}
+    once = [Finished("full", 0, 2.0, {METRICS[0]: 0.1} | bounds), *results[3:4]]
+    page = as_markdown(replace(config, seeds=(0,)), once, "python tools/ablate.py")
+    assert "| full | 0.100 (0.050-0.200) | - | 2.0 |" in page and "bootstrap" in page
+    draw(replace(config, seeds=(0,)), once, tmp_path / "once.png")
     draw(config, results, tmp_path / "table.png")
     assert (tmp_path / "table.png").read_bytes()[:4] == b"\x89PNG"

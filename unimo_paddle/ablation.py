@@ -223,7 +223,7 @@ def as_markdown(config: AblationConfig, results: Sequence[Finished], command: st
     header = ["row", *config.metrics, "minutes"]
     lines = [f"| {' | '.join(header)} |", f"|{'---|' * len(header)}"]
     for row in config.rows:
-        cells = [_cell(means_of(results, row, metric)) for metric in config.metrics]
+        cells = [_cell(results, row, metric) for metric in config.metrics]
         minutes = np.mean([result.minutes for result in results if result.row == row])
         lines.append(f"| {row} | {' | '.join(cells)} | {minutes:.1f} |")
     changes = [f"- {row}: `{options or 'as it is'}`" for row, options in config.rows.items()]
@@ -232,8 +232,8 @@ def as_markdown(config: AblationConfig, results: Sequence[Finished], command: st
         [
             f"# Ablation of {config.base}",
             "",
-            f"Made by `{command}`; seeds {seeds}. Mean ± standard deviation over the seeds; "
-            "minutes are of training.",
+            f"Made by `{command}`; seeds {seeds}. {_what_cells_hold(config)} Minutes are of "
+            "training.",
             "",
             *lines,
             "",
@@ -245,12 +245,31 @@ def as_markdown(config: AblationConfig, results: Sequence[Finished], command: st
     )
 
 
-def _cell(found: tuple[float, float] | None) -> str:
-    return "-" if found is None else f"{found[0]:.3f} ± {found[1]:.3f}"
+def _what_cells_hold(config: AblationConfig) -> str:
+    if len(config.seeds) > 1:
+        return "Mean ± standard deviation over the seeds."
+    return "In brackets 95 % bootstrap intervals over what was measured, where there are any."
+
+
+def _cell(results: Sequence[Finished], row: str, metric: str) -> str:
+    found = means_of(results, row, metric)
+    if found is None:
+        return "-"
+    seeds = [result for result in results if result.row == row]
+    if len(seeds) > 1:
+        return f"{found[0]:.3f} ± {found[1]:.3f}"
+    bounds = interval_of(seeds[0], metric)
+    return f"{found[0]:.3f}" + (f" ({bounds[0]:.3f}-{bounds[1]:.3f})" if bounds else "")
+
+
+def interval_of(result: Finished, metric: str) -> tuple[float, float] | None:
+    """The bootstrap interval of what a run measured; None where evaluate.py gives none."""
+    bounds = [result.metrics.get(f"{metric}_{side}") for side in ("low", "high")]
+    return None if None in bounds else (bounds[0], bounds[1])
 
 
 def draw(config: AblationConfig, results: Sequence[Finished], path: Path) -> None:
-    """Write a picture: a panel a metric, a bar a row, a dot a seed."""
+    """Write a picture: a panel a metric, a bar a row, a dot a seed; intervals as in the table."""
     # Where it is needed: it takes a second to import.
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
@@ -264,8 +283,12 @@ def draw(config: AblationConfig, results: Sequence[Finished], path: Path) -> Non
             if found is None:
                 continue
             mean, deviation = found
-            panel.barh(place, mean, xerr=deviation, color="#8fb3d9", ecolor="#40566e")
-            values = [x.metrics[metric] for x in results if x.row == row and metric in x.metrics]
+            of_row = [x for x in results if x.row == row and metric in x.metrics]
+            values = [x.metrics[metric] for x in of_row]
+            error: float | np.ndarray = deviation
+            if len(of_row) == 1 and (bounds := interval_of(of_row[0], metric)):
+                error = np.abs(np.array([bounds]).T - mean)
+            panel.barh(place, mean, xerr=error, color="#8fb3d9", ecolor="#40566e")
             panel.plot(values, [place] * len(values), ".", color="#1f3044", markersize=4)
         panel.set_title(metric.replace("/", "\n"), fontsize=9)
         panel.tick_params(labelsize=8)

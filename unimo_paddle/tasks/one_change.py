@@ -13,6 +13,7 @@ import numpy as np
 
 from unimo_paddle.data.rewriting import RewrittenCaptions
 from unimo_paddle.data.sources import PairRecord
+from unimo_paddle.metrics.intervals import bootstrap_interval
 from unimo_paddle.tasks.reranking import Collection, Serve, score_pairs
 
 KINDS = ("object", "attribute", "relation")
@@ -70,8 +71,9 @@ def measure_changed(
 ) -> dict[str, float]:
     """Return the share of captions that score higher than the false ones beside them.
 
-    ``one_change_accuracy`` is over all, ``one_change_KIND_accuracy`` over those of a kind; with
-    ``joint_`` behind ``one_change_`` by joint scores.
+    ``one_change_accuracy`` is over all, with ``_low`` and ``_high``, its 95 % bootstrap interval
+    over the images; ``one_change_KIND_accuracy`` over those of a kind; with ``joint_`` behind
+    ``one_change_`` by joint scores.
 
     Args:
         collection: its images are those of the records by their number, its texts the captions
@@ -95,10 +97,13 @@ def measure_changed(
             collection, serve, images["index"], texts["index"], pairs
         )
     kinds = np.array([changed[number].kind for number in numbers])
+    owners = np.array([changed[number].record for number in numbers])
     values: dict[str, float] = {}
     for prefix, found in scores.items():
         is_right = found[0::2] > found[1::2]
-        values[f"{prefix}accuracy"] = float(is_right.mean())
+        name = f"{prefix}accuracy"
+        low, high = bootstrap_interval(is_right, owners, seed=0)
+        values |= {name: float(is_right.mean()), f"{name}_low": low, f"{name}_high": high}
         for kind in KINDS:
             if (kinds == kind).any():
                 values[f"{prefix}{kind}_accuracy"] = float(is_right[kinds == kind].mean())

@@ -282,6 +282,7 @@ class PretrainingTask(Task):
         """Recall at 1, 5, 10 both ways by separate scores, over all captions of a split.
 
         And how often captions are preferred to rewritten ones, where the split has a file of them.
+        Both with 95 % bootstrap intervals over the images.
         """
         if not self.config.weights.contrastive:
             return {}
@@ -295,6 +296,7 @@ class PretrainingTask(Task):
             texts["text_features"],
             groups[images["index"]],
             caption_groups[texts["index"]],
+            interval_seed=0,
         )
         path = self.config.data.split_rewrites.get(split)
         if path is None:
