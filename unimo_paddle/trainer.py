@@ -234,13 +234,15 @@ class Trainer:
             )
 
     def initialise(self) -> None:
-        """Begin a new run: from the data where the task wants to, from a checkpoint where named."""
-        values = self.task.initial_values(self.evaluator.serve)
-        self.runner.restore(self.update.programs[0], values)
+        """Begin a new run: from a checkpoint where named, the rest from the data where wanted."""
+        given: list[str] = []
         if self.config.start_from is not None:
-            self._start_from(Path(self.config.start_from))
+            given = self._start_from(Path(self.config.start_from))
+        values = self.task.initial_values(self.evaluator.serve)
+        absent = {name: value for name, value in values.items() if name not in given}
+        self.runner.restore(self.update.programs[0], absent)
 
-    def _start_from(self, path: Path) -> None:
+    def _start_from(self, path: Path) -> list[str]:
         """Take the weights, not the moments, that a checkpoint shares with this network by name."""
         newest = latest_checkpoint(path / CHECKPOINT_DIR)
         arrays = load_checkpoint(path if newest is None else newest).arrays
@@ -260,6 +262,7 @@ class Trainer:
         logger.info("%d parameters start from %s", len(shared), path)
         if absent:
             logger.info("%d start anew, for it lacks them: %s", len(absent), ", ".join(absent))
+        return shared
 
     # ---- the loop
 

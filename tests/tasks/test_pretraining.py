@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from unimo_paddle.checkpoint import latest_checkpoint, load_checkpoint
 from unimo_paddle.config import RunConfig, build_trainer, load_evaluator
 from unimo_paddle.data.loader import Loader
 from unimo_paddle.errors import UserError
@@ -94,6 +95,25 @@ def test_a_correlated_start_is_the_same_every_time(make_trainer) -> None:
     first, second = (make_trainer(name, changes=changes) for name in ("a", "b"))
     for name in ("image_projection.w_0", "text_projection.b_0"):
         np.testing.assert_array_equal(first.runner.value(name), second.runner.value(name))
+
+
+def test_a_correlated_start_fits_the_weights_that_a_run_starts_from(make_trainer) -> None:
+    before = {"task.weights.contrastive": 0.0, "train.max_steps": 1}
+    first = make_trainer("first", changes=before)
+    first.train()
+    changes = {"task.correlated_start": 24, "train.start_from": str(first.output_dir), "seed": 7}
+    started = make_trainer("started", changes=changes)
+    fitting = started.task.initial_values(started.evaluator.serve)
+    for name, value in fitting.items():
+        np.testing.assert_allclose(started.runner.value(name), value, atol=1e-5, err_msg=name)
+
+
+def test_projections_of_a_checkpoint_are_kept(make_trainer, trained_run: Path) -> None:
+    changes = {"task.correlated_start": 24, "train.start_from": str(trained_run)}
+    started = make_trainer(changes=changes)
+    kept = load_checkpoint(latest_checkpoint(trained_run / "checkpoints")).arrays
+    for name in started.update.parameter_names:
+        np.testing.assert_array_equal(started.runner.value(name), kept[name], err_msg=name)
 
 
 def test_a_bad_image_is_left_out_of_the_start(write_run_file, scenes_dir, tmp_path) -> None:
