@@ -10,8 +10,8 @@ from paddle.nn import functional as F
 
 from unimo_paddle.data.images import ImageConfig, encode_image
 from unimo_paddle.models import ModelConfig, UnifiedTransformer
+from unimo_paddle.models.embeddings import RegionEmbedding
 from unimo_paddle.models.stem import SMALLEST_CONTRAST, PatchStem, patch_side
-from unimo_paddle.models.unimo import RegionEmbedding
 
 GRID, SIDE, WIDTH = 3, 4, 16
 FEATURES = 3 * SIDE**2

@@ -8,7 +8,8 @@ import pytest
 
 from unimo_paddle.errors import UserError
 from unimo_paddle.models import ModelConfig, UnifiedTransformer
-from unimo_paddle.models.unimo import attention_bias, fourier_features
+from unimo_paddle.models.embeddings import fourier_features
+from unimo_paddle.models.unimo import attention_bias
 
 SIZES = {
     "vocab_size": 50,
@@ -81,6 +82,15 @@ def test_a_sample_of_nothing_but_padding_stays_finite():
     for name in ("text_mask", "region_mask", "tag_mask"):
         feeds[name][0] = 0.0
     assert np.isfinite(hidden_of(model, feeds)).all()
+
+
+def test_images_that_are_embedded_already_are_read_alike():
+    model, feeds = build(location_frequencies=1), make_feeds()
+    names = ("region_features", "region_boxes")
+    rows = model.embed_regions(*(paddle.to_tensor(feeds[name]) for name in names))
+    others = {name: value for name, value in feeds.items() if name not in names}
+    found = encode(model, others, region_rows=rows).hidden.numpy()
+    np.testing.assert_allclose(found, hidden_of(model, feeds), atol=1e-6)
 
 
 def test_the_sequence_is_regions_then_tags_then_text():

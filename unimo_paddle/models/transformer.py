@@ -13,6 +13,7 @@ import paddle
 from paddle import _C_ops, nn
 from paddle.nn import functional as F
 
+from unimo_paddle.models.packing import Packing
 from unimo_paddle.ops.decode_attention import Memory, decode_attention
 from unimo_paddle.ops.few_rows import few_rows_product
 from unimo_paddle.ops.products import product
@@ -160,7 +161,7 @@ class MultiHeadAttention(nn.Layer):
         self.dropout = Dropout(dropout)
 
     def forward(
-        self, hidden: paddle.Tensor, bias: paddle.Tensor
+        self, hidden: paddle.Tensor, bias: paddle.Tensor, packing: Packing | None = None
     ) -> tuple[paddle.Tensor, paddle.Tensor, KeysValues]:
         """Return the attended values [B, L, D], the probabilities [H, B, L, L] and the memory.
 
@@ -168,15 +169,20 @@ class MultiHeadAttention(nn.Layer):
         then adds it five times faster.
 
         Args:
-            hidden: [B, L, D].
+            hidden: [B, L, D], or [N, D] of a packing; what is attended has the same shape.
             bias: [B, L, L]: 0 where row may see column, -1e4 elsewhere.
         """
-        memory = KeysValues(*(self._split_heads(fc(hidden)) for fc in (self.key, self.value)))
-        query = self._split_heads(self.query(hidden) * self.head_size**-0.5)
+        unpack = packing.unpack if packing else lambda x: x
+        memory = KeysValues(
+            *(self._split_heads(unpack(fc(hidden))) for fc in (self.key, self.value))
+        )
+        query = self._split_heads(unpack(self.query(hidden) * self.head_size**-0.5))
         scores = product(query, memory.keys, transpose_y=True) + bias
         probabilities = F.softmax(scores)
         attended = product(self.dropout(probabilities), memory.values)
         joined = attended.transpose([1, 2, 0, 3]).flatten(2)
+        if packing:
+            joined = packing.pack(joined)
         return self.output(joined), probabilities, memory
 
     def decode(
@@ -197,7 +203,7 @@ class MultiHeadAttention(nn.Layer):
 class LayerOutput(NamedTuple):
     """What a layer computed of all positions."""
 
-    hidden: paddle.Tensor  # [B, L, D]
+    hidden: paddle.Tensor  # [B, L, D], or [N, D] of a packing
     probabilities: paddle.Tensor  # [H, B, L, L]
     memory: KeysValues
 
@@ -229,9 +235,11 @@ class TransformerLayer(nn.Layer):
         self.dropout = Dropout(hidden_dropout)
         self.activate = ACTIVATIONS[activation]
 
-    def forward(self, hidden: paddle.Tensor, attention_bias: paddle.Tensor) -> LayerOutput:
-        """Let hidden states [B, L, D] attend to each other; the bias is [B, L, L]."""
-        attended, probabilities, memory = self.attention(hidden, attention_bias)
+    def forward(
+        self, hidden: paddle.Tensor, attention_bias: paddle.Tensor, packing: Packing | None = None
+    ) -> LayerOutput:
+        """Let hidden states [B, L, D], or [N, D], attend to each other; the bias is [B, L, L]."""
+        attended, probabilities, memory = self.attention(hidden, attention_bias, packing)
         return LayerOutput(self._transform(hidden, attended), probabilities, memory)
 
     def decode(
@@ -261,12 +269,14 @@ class TransformerStack(nn.Layer):
         super().__init__()
         self.layers = nn.LayerList(layers)
 
-    def forward(self, hidden: paddle.Tensor, attention_bias: paddle.Tensor) -> list[LayerOutput]:
-        """Return what each layer computed, from hidden states [B, L, D]."""
+    def forward(
+        self, hidden: paddle.Tensor, attention_bias: paddle.Tensor, packing: Packing | None = None
+    ) -> list[LayerOutput]:
+        """Return what each layer computed, from hidden states [B, L, D], or [N, D] of a packing."""
         outputs = []
         for layer in self.layers:
             with part():
-                outputs.append(layer(hidden, attention_bias))
+                outputs.append(layer(hidden, attention_bias, packing))
             hidden = outputs[-1].hidden
         return outputs
 

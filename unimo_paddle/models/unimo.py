@@ -7,24 +7,21 @@ generation differ only in the attention bias, made here from the masks and ``tex
 
 from __future__ import annotations
 
-import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 import paddle
 from paddle import nn
 
 from unimo_paddle.models.config import ModelConfig
+from unimo_paddle.models.embeddings import RegionEmbedding, TextEmbedding
+from unimo_paddle.models.packing import Packing
 from unimo_paddle.models.rows import count_rows, pool_rows
-from unimo_paddle.models.stem import PatchStem
 from unimo_paddle.models.transformer import (
-    Dropout,
     KeysValues,
     TransformerLayer,
     TransformerStack,
-    layer_norm,
     linear,
-    named_weight,
 )
 from unimo_paddle.ops.decode_attention import Memory
 
@@ -45,104 +42,6 @@ class Encoding:
     attentions: list[paddle.Tensor] | None = None  # every layer's [B, H, L, L], when asked for
     mask: paddle.Tensor | None = None  # [B, L]: 1 where a position is real
     memories: list[KeysValues] = field(default_factory=list)  # every layer's keys and values
-
-
-class TextEmbedding(nn.Layer):
-    """Sum of word, position and optional role, turn and type embeddings, normalised."""
-
-    def __init__(self, config: ModelConfig) -> None:
-        super().__init__()
-        scale = config.initializer_range
-
-        def table(name: str, rows: int) -> nn.Embedding | None:
-            attributes = named_weight(name, scale)
-            return nn.Embedding(rows, config.hidden_size, weight_attr=attributes) if rows else None
-
-        self.word = table("word_embedding", config.vocab_size)
-        self.position = table("pos_embedding", config.max_positions)
-        self.role = table("role_embedding", config.num_roles)
-        self.turn = table("turn_embedding", config.num_turns)
-        self.token_type = table("type_embedding", config.type_vocab_size)
-        self.norm = layer_norm("pre_encoder_layer_norm", config.hidden_size, config.layer_norm_eps)
-        self.dropout = Dropout(config.hidden_dropout)
-
-    def forward(
-        self,
-        ids: paddle.Tensor,
-        positions: paddle.Tensor,
-        *,
-        role_ids: paddle.Tensor | None = None,
-        turn_ids: paddle.Tensor | None = None,
-        type_ids: paddle.Tensor | None = None,
-        perturbation: paddle.Tensor | None = None,
-    ) -> paddle.Tensor:
-        """Return [B, T, D]; ids are [B, T], the perturbation is added before the norm."""
-        total = self.word(ids) + self.position(positions)
-        if self.token_type is not None and type_ids is None:
-            type_ids = paddle.zeros_like(ids)
-        extras = ((self.role, role_ids), (self.turn, turn_ids), (self.token_type, type_ids))
-        for embedding, extra_ids in extras:
-            if extra_ids is not None:
-                assert embedding is not None, "ids given for an embedding the model does not have"
-                total = total + embedding(extra_ids)
-        if perturbation is not None:
-            total = total + perturbation
-        return self.dropout(self.norm(total))
-
-
-class RegionEmbedding(nn.Layer):
-    """Sum of the projected feature and the projected box, normalised; no position.
-
-    With a ``patch_grid`` convolutions read all rows but the first, the whole image (a grid of 1:
-    every row by itself), and both
-    parts are normalised before they are added, as in LXMERT (arXiv 1908.07490, section 2.1): what
-    convolutions tell of a patch would drown its place.
-    """
-
-    def __init__(self, config: ModelConfig) -> None:
-        super().__init__()
-        size, scale, epsilon = config.hidden_size, config.initializer_range, config.layer_norm_eps
-        self.num_frequencies = config.location_frequencies
-        self.feature = linear("image_emb", config.region_feature_size, size, scale)
-        self.stem = None
-        if config.patch_grid:
-            self.stem = PatchStem(config.patch_grid, config.region_feature_size, size, scale)
-            self.feature_norm = layer_norm("patch_stem_layer_norm", size, epsilon)
-            self.location_norm = layer_norm("image_loc_layer_norm", size, epsilon)
-        self.location = linear("image_loc", config.location_size, size, scale)
-        self.norm = layer_norm("v_pre_encoder_layer_norm", size, epsilon)
-        self.dropout = Dropout(config.hidden_dropout)
-
-    def project(
-        self, features: paddle.Tensor, perturbation: paddle.Tensor | None = None
-    ) -> paddle.Tensor:
-        """Return [B, R, D] from features [B, R, F], without the boxes."""
-        if perturbation is not None:
-            features = features + perturbation
-        if self.stem is None:
-            return self.feature(features)
-        whole, patches = self.feature(features[:, :1]), self.stem(features[:, 1:])
-        return self.feature_norm(paddle.concat([whole, patches], axis=1))
-
-    def forward(self, projected: paddle.Tensor, boxes: paddle.Tensor) -> paddle.Tensor:
-        """Return [B, R, D] from projected features [B, R, D] and boxes [B, R, 5]."""
-        if self.num_frequencies:
-            boxes = paddle.concat([boxes, fourier_features(boxes, self.num_frequencies)], axis=-1)
-        location = self.location(boxes)
-        if self.stem is not None:
-            location = self.location_norm(location)
-        return self.dropout(self.norm(projected + location))
-
-
-def fourier_features(boxes: paddle.Tensor, num_frequencies: int) -> paddle.Tensor:
-    """Return sin and cos of 2^i pi (x, y) of the box centres: [B, R, 4 * num_frequencies].
-
-    A patch's place is then told apart by a linear layer at every scale, which the five numbers
-    alone leave to the layers above.
-    """
-    centres = (boxes[:, :, 0:2] + boxes[:, :, 2:4]) * (0.5 * math.pi)
-    angles = paddle.concat([centres * float(2**i) for i in range(num_frequencies)], axis=-1)
-    return paddle.concat([paddle.sin(angles), paddle.cos(angles)], axis=-1)
 
 
 class UnifiedTransformer(nn.Layer):
@@ -200,6 +99,7 @@ class UnifiedTransformer(nn.Layer):
         type_ids: paddle.Tensor | None = None,
         text_perturbation: paddle.Tensor | None = None,
         region_perturbation: paddle.Tensor | None = None,
+        region_rows: paddle.Tensor | None = None,
         collect_attention: bool = False,
     ) -> Encoding:
         """Encode the given segments as one sequence.
@@ -215,15 +115,17 @@ class UnifiedTransformer(nn.Layer):
                 by default 0, and 1 where text_order is above 0.
             text_perturbation: [B, T, D], added to the text embedding before its norm.
             region_perturbation: [B, R, F], added to the region features.
+            region_rows: [B, R, D], of ``embed_regions``, in place of features and boxes.
             collect_attention: keep every layer's attention probabilities.
         """
         embeddings, masks = {}, {}
         projected = None
         if region_features is not None:
-            assert self.region_embedding is not None, "this model was built without images"
-            projected = self.region_embedding.project(region_features, region_perturbation)
-            embeddings["regions"] = self.region_embedding(projected, region_boxes)
-            masks["regions"] = region_mask
+            projected, region_rows = self._embed_regions(
+                region_features, region_boxes, region_perturbation
+            )
+        if region_rows is not None:
+            embeddings["regions"], masks["regions"] = region_rows, region_mask
         if tag_ids is not None:
             embeddings["tags"] = self.text_embedding(tag_ids, tag_positions)
             masks["tags"] = tag_mask
@@ -243,7 +145,11 @@ class UnifiedTransformer(nn.Layer):
             masks["text"] = text_mask
         assert embeddings, "nothing to encode: give text, regions or tags"
         embedded, mask = _concat(list(embeddings.values())), _concat(list(masks.values()))
-        outputs = self.stack(embedded, attention_bias(mask, _order(masks, text_order)))
+        bias = attention_bias(mask, _order(masks, text_order))
+        packing = Packing(mask) if self._leaves_padding_out(embeddings) else None
+        outputs = self.stack(packing.pack(embedded) if packing else embedded, bias, packing)
+        if packing:
+            outputs = [output._replace(hidden=packing.unpack(output.hidden)) for output in outputs]
         attentions = None
         if collect_attention:
             attentions = [output.probabilities.transpose([1, 0, 2, 3]) for output in outputs]
@@ -256,6 +162,30 @@ class UnifiedTransformer(nn.Layer):
             mask=mask,
             memories=[output.memory for output in outputs],
         )
+
+    def embed_regions(
+        self, region_features: paddle.Tensor, region_boxes: paddle.Tensor
+    ) -> paddle.Tensor:
+        """What the layers see of images [B, R, D], which many texts may share."""
+        return self._embed_regions(region_features, region_boxes)[1]
+
+    def _embed_regions(
+        self,
+        features: paddle.Tensor,
+        boxes: paddle.Tensor,
+        perturbation: paddle.Tensor | None = None,
+    ) -> tuple[paddle.Tensor, paddle.Tensor]:
+        """Regions projected, and with their boxes: [B, R, D] each."""
+        assert self.region_embedding is not None, "this model was built without images"
+        projected = self.region_embedding.project(features, perturbation)
+        return projected, self.region_embedding(projected, boxes)
+
+    def _leaves_padding_out(self, embeddings: Mapping[str, paddle.Tensor]) -> bool:
+        """Whether it is worth while: patches alone are never padded.
+
+        Not on GPUs, where nobody has measured it.
+        """
+        return self.training and "text" in embeddings and not paddle.is_compiled_with_cuda()
 
     def memories(self, encoding: Encoding) -> list[Memory]:
         """What each layer remembers of an encoding, for ``decode``."""

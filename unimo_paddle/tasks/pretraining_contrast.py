@@ -121,16 +121,15 @@ class Contrast:
 
         Pairs that are not read jointly have zeros, and weights of zero when it comes to the loss.
         """
-        count, every = self._contrast.num_rewrites, self._contrast.joint_every
-        texts = take(batch, TEXT_INPUTS, REWRITE)
-        inputs = {name: x[::every].flatten(0, 1) for name, x in texts.items()}
-        for name, value in take(batch, image_inputs()).items():
-            inputs[name] = paddle.repeat_interleave(value[::every], count, axis=0)
-        scores = network.score_pairs(inputs).reshape([-1, 1, count])
-        if every > 1:
-            others = paddle.zeros_like(scores).tile([1, every - 1, 1])
-            scores = paddle.concat([scores, others], axis=1)
-        return scores.flatten(0, 1)[: paddle.shape(texts["input_ids"])[0]]
+        every = self._contrast.joint_every
+        texts, images = take(batch, TEXT_INPUTS, REWRITE), take(batch, image_inputs())
+        if every == 1:
+            return network.score_texts(images, texts)
+        read = [{name: x[::every] for name, x in part.items()} for part in (images, texts)]
+        scores = network.score_texts(*read).unsqueeze(1)
+        others = paddle.zeros_like(scores).tile([1, every - 1, 1])
+        spread = paddle.concat([scores, others], axis=1).flatten(0, 1)
+        return spread[: paddle.shape(texts["input_ids"])[0]]
 
     # ---- the loss
 

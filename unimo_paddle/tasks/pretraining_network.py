@@ -75,7 +75,21 @@ class PretrainingNetwork(nn.Layer):
 
     def score_pairs(self, batch: Tensors) -> Tensor:
         """Joint scores [B, 1] of images and texts encoded together."""
-        inputs = take(batch, (*TEXT_INPUTS, *image_inputs()))
+        return self._score(take(batch, (*TEXT_INPUTS, *image_inputs())))
+
+    def score_texts(self, images: Tensors, texts: Tensors) -> Tensor:
+        """Joint scores [B, K] of images with K texts each, of the fields of both.
+
+        Images are embedded once, which is where convolutions read their patches.
+        """
+        count = texts["input_ids"].shape[1]
+        rows = self.transformer.embed_regions(images["region_features"], images["region_boxes"])
+        inputs = {name: x.flatten(0, 1) for name, x in texts.items()}
+        for name, value in (("region_rows", rows), ("region_mask", images["region_mask"])):
+            inputs[name] = paddle.repeat_interleave(value, count, axis=0)
+        return self._score(inputs).reshape([-1, count])
+
+    def _score(self, inputs: Tensors) -> Tensor:
         encoding = self.transformer(**inputs)
         pooling = "first" if self.pooling == "first" else "mean"
         return self.match_head(*pool_pair(self.transformer, encoding, inputs, pooling))
