@@ -6,6 +6,7 @@
     python tools/benchmark.py decode --rounds 5 --batches 1 8
     python tools/benchmark.py ranks --rounds 12
     python tools/benchmark.py saves --rounds 12
+    python tools/benchmark.py two_tower --pairs mine/train.jsonl --split mine/dev.jsonl --minutes 60
     python tools/benchmark.py baselines --config configs/finetune/sst2_small.yaml --split dev
 
 Each part explains its options: python tools/benchmark.py contrastive --help
@@ -14,7 +15,9 @@ Each part explains its options: python tools/benchmark.py contrastive --help
 from __future__ import annotations
 
 import argparse
+import importlib.util
 import json
+import os
 import shlex
 import sys
 from pathlib import Path
@@ -31,7 +34,7 @@ from unimo_paddle.benchmarks import (
     saves,
 )
 from unimo_paddle.benchmarks.peer_report import Report
-from unimo_paddle.errors import ToolParser, report_user_errors
+from unimo_paddle.errors import ToolParser, UserError, report_user_errors
 
 _CONTRASTIVE = """Forward and backward of the contrastive loss, ours and others' (speed, memory).
 
@@ -102,6 +105,27 @@ example:
     python tools/benchmark.py saves --output docs/results/saves_benchmark.json \\
         --markdown docs/results/saves_benchmark.md
 """
+
+
+_TWO_TOWER = """What people would take instead: a two-tower contrastive model in PyTorch, like CLIP.
+
+Trains for some minutes on pairs and measures retrieval on others, with the crops, vocabulary and
+metrics of ours. Needs 'pip install -e .[bench]'.
+
+example:
+    python tools/benchmark.py two_tower --pairs mine/train.jsonl --split mine/dev.jsonl \\
+        --minutes 60 --output runs/two_tower.json
+"""
+
+_TWO_TOWER_CHOICES = {
+    "learning_rate": (float, "the highest (5e-4)"),
+    "batch_size": (int, "pairs an update (96)"),
+    "width": (int, "of both towers (256)"),
+    "num_layers": (int, "of each tower (4)"),
+    "dropout": (float, "within layers (0)"),
+    "crop_scale": (float, "the least share of a photograph that is seen (0.6)"),
+    "weight_decay": (float, "of matrices (0.05)"),
+}
 
 
 @report_user_errors
@@ -184,6 +208,19 @@ def _parser() -> ToolParser:
         _add_markdown(part)
 
     part = names.add_parser(
+        "two_tower", description=_TWO_TOWER, formatter_class=raw, help="a CLIP-like model"
+    )
+    part.set_defaults(run=_run_two_tower)
+    part.add_argument("--pairs", type=Path, required=True, help="pairs to train on, JSON lines")
+    part.add_argument("--split", type=Path, required=True, help="pairs to measure on, JSON lines")
+    part.add_argument("--minutes", type=float, default=60.0, help="of training (60)")
+    part.add_argument("--threads", type=int, default=os.cpu_count(), help="all cores if not given")
+    part.add_argument("--seed", type=int, default=0, help="of weights, order and crops (0)")
+    for name, (kind, meaning) in _TWO_TOWER_CHOICES.items():
+        part.add_argument(f"--{name}", type=kind, help=meaning)
+    _add_output(part)
+
+    part = names.add_parser(
         "baselines",
         description="What simple models reach on the data of a fine-tuned task.",
         help="simple models",
@@ -258,6 +295,32 @@ def _finish(arguments: argparse.Namespace, report: Report) -> None:
 
 def _command() -> str:
     return f"python tools/benchmark.py {shlex.join(sys.argv[1:])}"
+
+
+def _run_two_tower(arguments: argparse.Namespace) -> None:
+    if importlib.util.find_spec("torch") is None:
+        raise UserError(
+            "the two-tower model needs torch; install it with pip install -e '.[bench]'"
+        )
+    from unimo_paddle.benchmarks.two_tower import TwoTowerConfig, run
+
+    chosen = {name: getattr(arguments, name) for name in _TWO_TOWER_CHOICES}
+    config = TwoTowerConfig(**{name: x for name, x in chosen.items() if x is not None})
+    row = run(
+        arguments.pairs,
+        arguments.split,
+        minutes=arguments.minutes,
+        threads=arguments.threads,
+        seed=arguments.seed,
+        config=config,
+    )
+    for name, value in row.items():
+        print(
+            f"{name:<36}{value:>14,.4f}" if isinstance(value, float) else f"{name:<36}{value:>14,}"
+        )
+    if arguments.output:
+        content = {"command": _command(), **vars(config), **row}
+        _write(arguments.output, json.dumps(content, indent=2) + "\n")
 
 
 def _run_baselines(arguments: argparse.Namespace) -> None:
