@@ -30,7 +30,6 @@ def table_file(write_run_file, tmp_path_factory: pytest.TempPathFactory) -> Path
     table = {
         "base": str(base),
         "prepare": ["leaks --help"],
-        "start": "--train.max_steps 1",
         "rows": {"full": "", "without contrastive": "--task.weights.contrastive 0"},
         "splits": ["test"],
         "metrics": METRICS,
@@ -56,11 +55,6 @@ def test_rows_are_trained_once_and_measured(table_file: Path, run_tool) -> None:
     value = found["full"]["metrics"][METRICS[0]]
     assert f"| full | {value:.3f} (" in page and "| without contrastive | - |" in page
     assert (folder / "table.png").stat().st_size > 1000
-    start = json.loads((folder / "start.json").read_text())
-    assert start["arguments"][-3:] == ["--train.max_steps", "1", "--resume_if_any"]
-    for name in files:
-        assert f"parameters start from {folder / 'start'}" in (folder / f"{name}-5.log").read_text()
-    (folder / "start.log").unlink()
     # Again, with one result lost: that run alone is made again, to the same numbers.
     files["full"].unlink()
     (folder / "without_contrastive-5.log").unlink()
@@ -68,7 +62,6 @@ def test_rows_are_trained_once_and_measured(table_file: Path, run_tool) -> None:
     assert second.returncode == 0, second.stderr
     assert json.loads(files["full"].read_text())["metrics"] == found["full"]["metrics"]
     assert not (folder / "without_contrastive-5.log").exists()
-    assert not (folder / "start.log").exists()
 
 
 def test_a_changed_row_is_not_taken_for_what_was_measured(table_file: Path, run_tool) -> None:
@@ -82,7 +75,7 @@ def test_a_changed_row_is_not_taken_for_what_was_measured(table_file: Path, run_
     (folder / "other-5.json").write_text(json.dumps({**old, "metrics": {}}))
     done = run_tool("ablate", "--config", changed)
     assert done.returncode == 2
-    assert "was made with --train.max_steps 9, but the run is now" in done.stderr
+    assert "was measured with --train.max_steps 9, but the row is now" in done.stderr
 
 
 @pytest.mark.parametrize(
@@ -90,7 +83,6 @@ def test_a_changed_row_is_not_taken_for_what_was_measured(table_file: Path, run_
     [
         ({"rows": {}}, "rows is empty"),
         ({"rows": {"odd": "--train.max_stepps 3"}}, r"row 'odd': .*max_stepps"),
-        ({"start": "--train.max_stepps 3"}, r"start: .*max_stepps"),
         ({"metrics": ("dev/recall",)}, "metrics holds 'dev/recall'; write split/metric"),
     ],
 )

@@ -40,7 +40,6 @@ class AblationConfig:
     splits: tuple[str, ...]  # what the finished runs are measured on
     metrics: tuple[str, ...]  # columns: split/metric, as evaluate.py names it
     prepare: tuple[str, ...] = ()  # lines for prepare_data.py, first; done ones take seconds
-    start: str | None = None  # options of a run that is trained first, and that all rows start from
     seeds: tuple[int, ...] = (0, 1, 2)  # a run of every row for each
     output_dir: str = "runs/ablation"  # folder of all runs and of the table
 
@@ -55,14 +54,11 @@ class AblationConfig:
                     f"metrics holds {metric!r}; write split/metric with a split of "
                     f"{', '.join(self.splits)}"
                 )
-        commands = {f"row {row!r}": self.arguments(row, seed) for row, seed in self.runs()}
-        if self.start is not None:
-            commands["start"] = self.start_arguments()
-        for where, arguments in commands.items():
+        for row, seed in self.runs():
             try:
-                parse_training(arguments)
+                parse_training(self.arguments(row, seed))
             except UserError as error:
-                raise UserError(f"{where}: {error}") from error
+                raise UserError(f"row {row!r}: {error}") from error
 
     def runs(self) -> Iterator[tuple[str, int]]:
         """Every row with every seed; all rows of a seed before the next seed."""
@@ -75,22 +71,9 @@ class AblationConfig:
 
     def arguments(self, row: str, seed: int) -> list[str]:
         """Of ``train.py`` for a run."""
-        options = ["--seed", str(seed)]
-        if self.start is not None:
-            options += ["--train.start_from", str(self.start_folder)]
-        return self._command(self.folder(row, seed), [*options, *shlex.split(self.rows[row])])
-
-    @property
-    def start_folder(self) -> Path:
-        """Of the run that all rows start from."""
-        return Path(self.output_dir) / "start"
-
-    def start_arguments(self) -> list[str]:
-        """Of ``train.py`` for the run that all rows start from."""
-        return self._command(self.start_folder, shlex.split(self.start or ""))
-
-    def _command(self, folder: Path, options: Sequence[str]) -> list[str]:
-        return ["--config", self.base, "--output_dir", str(folder), *options, "--resume_if_any"]
+        folder = str(self.folder(row, seed))
+        begin = ["--config", self.base, "--output_dir", folder, "--seed", str(seed)]
+        return [*begin, *shlex.split(self.rows[row]), "--resume_if_any"]
 
 
 def choose_rows(config: AblationConfig, names: Sequence[str]) -> AblationConfig:
@@ -133,8 +116,6 @@ def run_all(config: AblationConfig, tools: Path, *, jobs: int) -> list[Finished]
         log = Path(config.output_dir) / f"prepare-{number}.log"
         command = [str(tools / "prepare_data.py"), *shlex.split(line)]
         _call(command, log, os.environ, where=f"prepare, line {number}")
-    if todo and config.start is not None:
-        _train_start(config, tools)
     threads = max(1, (os.cpu_count() or 1) // jobs)
     environment = {**os.environ, "OMP_NUM_THREADS": str(threads)}
     with (
@@ -154,32 +135,17 @@ def run_all(config: AblationConfig, tools: Path, *, jobs: int) -> list[Finished]
 
 def _is_done(config: AblationConfig, row: str, seed: int) -> bool:
     """Whether a run has finished, as this row is now."""
-    return _was_made(result_path(config, row, seed), config.arguments(row, seed))
-
-
-def _was_made(path: Path, wanted: list[str]) -> bool:
-    """Whether a run has finished, whose file this is, with the arguments that it has now."""
+    path = result_path(config, row, seed)
     if not path.is_file():
         return False
-    found = json.loads(path.read_text("utf-8"))
+    found, wanted = json.loads(path.read_text("utf-8")), config.arguments(row, seed)
     if found["arguments"] != wanted:
         raise UserError(
-            f"{path} was made with {shlex.join(found['arguments'])}, but the run is now "
-            f"{shlex.join(wanted)}; remove the file and {path.with_suffix('')}, or choose another "
-            "output_dir"
+            f"{path} was measured with {shlex.join(found['arguments'])}, but the row is now "
+            f"{shlex.join(wanted)}; remove the file and {config.folder(row, seed)}, or choose "
+            "another output_dir"
         )
     return True
-
-
-def _train_start(config: AblationConfig, tools: Path) -> None:
-    """Train what all rows start from, unless that is done."""
-    folder, arguments = config.start_folder, config.start_arguments()
-    path = folder.with_suffix(".json")
-    if not _was_made(path, arguments):
-        logger.info("training what all rows start from: %s", folder)
-        command = [str(tools / "train.py"), *arguments]
-        _call(command, folder.with_suffix(".log"), os.environ, where="start")
-        _write_json(path, {"arguments": arguments})
 
 
 def _run_one(
@@ -205,17 +171,15 @@ def _run_one(
         report = json.loads((folder / f"evaluation-{split}.json").read_text("utf-8"))
         metrics |= {f"{split}/{name}": value for name, value in report.items()}
     finished = Finished(row, seed, seconds / 60, metrics)
-    _write_json(result_path(config, row, seed), {"arguments": arguments, **vars(finished)})
+    content = {"arguments": arguments, **vars(finished)}
+    path = result_path(config, row, seed)
+    unfinished = path.with_suffix(".tmp")
+    unfinished.write_text(json.dumps(content, indent=1) + "\n", "utf-8")
+    unfinished.rename(path)
     # Weights and moments of a run that is measured are of no more use here.
     shutil.rmtree(folder / "checkpoints", ignore_errors=True)
     seconds_path.unlink()
     return finished
-
-
-def _write_json(path: Path, content: Mapping[str, object]) -> None:
-    unfinished = path.with_suffix(".tmp")
-    unfinished.write_text(json.dumps(content, indent=1) + "\n", "utf-8")
-    unfinished.rename(path)
 
 
 def _call(command: Sequence[str], log: Path, environment: Mapping[str, str], *, where: str) -> None:
@@ -263,8 +227,6 @@ def as_markdown(config: AblationConfig, results: Sequence[Finished], command: st
         minutes = np.mean([result.minutes for result in results if result.row == row])
         lines.append(f"| {row} | {' | '.join(cells)} | {minutes:.1f} |")
     changes = [f"- {row}: `{options or 'as it is'}`" for row, options in config.rows.items()]
-    if config.start is not None:
-        changes.append(f"- what all start from, trained once: `{config.start}`")
     seeds = ", ".join(map(str, config.seeds))
     return "\n".join(
         [
