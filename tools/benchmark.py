@@ -4,6 +4,7 @@
     python tools/benchmark.py contrastive --output runs/contrastive.json
     python tools/benchmark.py beam --rounds 20
     python tools/benchmark.py decode --rounds 5 --batches 1 8
+    python tools/benchmark.py step --rounds 10
     python tools/benchmark.py ranks --rounds 12
     python tools/benchmark.py saves --rounds 12
     python tools/benchmark.py two_tower --pairs mine/train.jsonl --split mine/dev.jsonl --minutes 60
@@ -32,6 +33,7 @@ from unimo_paddle.benchmarks import (
     peer_report,
     ranks,
     saves,
+    step,
 )
 from unimo_paddle.benchmarks.peer_report import Report
 from unimo_paddle.errors import ToolParser, UserError, report_user_errors
@@ -82,6 +84,16 @@ missed. Some five minutes on two cores.
 
 example:
     python tools/benchmark.py growth --markdown docs/results/growth_benchmark.md
+"""
+
+_STEP = """An update of pre-training: ours, and an equal model's in torch, eager and compiled.
+
+Every peer runs in a process of its own; rounds interleave them, with the processor's peak rate
+measured in between. Losses are compared first. Ends with exit code 1, and says where, when a target
+is missed. torch comes with 'pip install -e .[bench]'; without it these peers are left out.
+
+example:
+    python tools/benchmark.py step --markdown docs/results/step_benchmark.md
 """
 
 _RANKS = """What training by two ranks costs beyond the same work on one process.
@@ -191,6 +203,14 @@ def _parser() -> ToolParser:
     _add_output(part)
     _add_markdown(part)
 
+    part = names.add_parser(
+        "step", description=_STEP, formatter_class=raw, help="an update of pre-training"
+    )
+    part.set_defaults(run=_run_step)
+    part.add_argument("--rounds", type=int, default=10, help="rounds of each case (10)")
+    _add_output(part)
+    _add_markdown(part)
+
     for name, description, meaning, run in (
         ("ranks", _RANKS, "training by two processes", _run_ranks),
         ("saves", _SAVES, "checkpoints beside updates", _run_saves),
@@ -271,6 +291,10 @@ def _run_decode(arguments: argparse.Namespace) -> None:
 
 def _run_growth(arguments: argparse.Namespace) -> None:
     _finish(arguments, growth.run(arguments.rounds, command=_command()))
+
+
+def _run_step(arguments: argparse.Namespace) -> None:
+    _finish(arguments, step.run(arguments.rounds, command=_command()))
 
 
 def _run_ranks(arguments: argparse.Namespace) -> None:

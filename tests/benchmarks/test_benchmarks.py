@@ -8,7 +8,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from unimo_paddle.benchmarks import beam, decoding, growth, peer_report
+from unimo_paddle.benchmarks import beam, decoding, growth, peer_report, step
 from unimo_paddle.benchmarks.beam import BeamCase
 from unimo_paddle.benchmarks.cases import BenchmarkError
 from unimo_paddle.benchmarks.decoding import DecodeCase, Sizes
@@ -53,7 +53,7 @@ def test_the_beam_benchmark_measures_every_peer_that_is_here() -> None:
     assert peers[0] == OURS and READ not in peers
     assert [row.peer for row in report.rows] == peers
     assert all(row.milliseconds > 0 and len(row.seconds) == 2 for row in report.rows)
-    assert report.rows[0].of_read.median > 0 and report.origin.read_rate > 1e9
+    assert report.rows[0].of_limit.median > 0 and report.origin.read_rate > 1e9
     assert json.loads(json.dumps(report.as_json()))["rows"][0]["case"] == {"B": 2, "K": 3, "V": 640}
 
 
@@ -62,6 +62,31 @@ def test_the_decode_benchmark_measures_every_peer_that_is_here() -> None:
     names = [row.peer for row in report.rows]
     assert names[:2] == [OURS, decoding.STEPPED]
     assert all(row.milliseconds > 0 for row in report.rows)
+
+
+def test_the_step_benchmark_measures_every_peer_that_is_here() -> None:
+    sizes = step.StepSizes(1, 16, 2, vocab_size=60, feature_size=8)
+    report = step.run(1, command="x", sizes=(sizes,))
+    names = [row.peer for row in report.rows]
+    assert names[0] == OURS and set(names) <= {OURS, step.EAGER, step.COMPILED}
+    assert 0 < report.rows[0].of_limit.median < 1
+    assert report.tables()["Time"].headings[-1] == "of peak"
+
+
+def test_the_products_of_an_update_are_those_of_its_layers_and_heads() -> None:
+    # Of base size, with 16 pairs: 3,232 positions of 85 million weights, six operations each.
+    layers = 16 * 2 * (37 + 64) * 85e6 * 6
+    words = 16 * 10 * 768 * 50265 * 6
+    assert step.StepCase(step.BASE, "").needs(OURS) == pytest.approx(
+        1e-9 * (layers + words), rel=0.03
+    )
+
+
+def test_other_losses_stop_the_step_benchmark() -> None:
+    losses = np.array([[9.0, 2.7], [8.9, 2.6]])
+    step.check_results("torch", losses * 1.0001, losses)
+    with pytest.raises(BenchmarkError, match="times of different work mean nothing"):
+        step.check_results("torch", losses + np.array([[0, 0], [0.1, 0]]), losses)
 
 
 def test_the_weights_of_a_token_are_those_of_the_layers_and_the_head() -> None:

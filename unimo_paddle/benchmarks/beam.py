@@ -70,8 +70,8 @@ class BeamCase:
             finished,
         )
 
-    def bytes_read(self, peer: str) -> int | None:
-        """The logits once; others than ours read them several times."""
+    def needs(self, peer: str) -> int | None:
+        """Bytes: the logits once; others than ours read them several times."""
         return 4 * self.batch * self.beams * self.vocabulary if peer == OURS else None
 
 

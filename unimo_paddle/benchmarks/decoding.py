@@ -89,8 +89,8 @@ class DecodeCase:
         features = generator.random((*shape, self.sizes.feature_size), dtype="float32")
         return Inputs(self, features, generator.random((*shape, 5), dtype="float32"))
 
-    def bytes_read(self, peer: str) -> int | None:
-        """Every weight once a token."""
+    def needs(self, peer: str) -> int | None:
+        """Bytes: every weight once a token."""
         if peer != OURS:
             return None
         return 4 * self.num_tokens * self.sizes.weights_of_a_token

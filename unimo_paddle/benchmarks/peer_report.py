@@ -14,7 +14,15 @@ import numpy as np
 from tqdm import tqdm
 
 from unimo_paddle.benchmarks.hardware import Processor, processor
-from unimo_paddle.benchmarks.peers import LIMITS, OURS, READ, READ_RATE, Peer, split_by_presence
+from unimo_paddle.benchmarks.peers import (
+    LIMITS,
+    OURS,
+    READ,
+    READ_LIMIT,
+    Limit,
+    Peer,
+    split_by_presence,
+)
 from unimo_paddle.benchmarks.rounds import Spread, take_turns
 from unimo_paddle.benchmarks.tables import Table, as_markdown, as_text, without_repeats
 from unimo_paddle.benchmarks.targets import Target
@@ -30,15 +38,15 @@ class PeerRow:
     Attributes:
         case: what tells the case from others, column by column.
         of_ours: its time over ours in the same round.
-        of_read: the rate at which it must have read what it needs, over the rate at which memory
-            was read in the same round; None where it is not known what it reads.
+        of_limit: the rate at which it must have done what it needs, over what the machine could
+            do in the same round; None where it is not known what it needs.
     """
 
     case: dict[str, int]
     peer: str
     milliseconds: float
     of_ours: Spread
-    of_read: Spread | None
+    of_limit: Spread | None
     seconds: list[float]
 
 
@@ -122,15 +130,15 @@ class PeerReport:
     absent: dict[str, str]
     rows: list[PeerRow]
     targets: list[Target] = field(default_factory=list)
+    limit: Limit = READ_LIMIT
 
     @property
     def note(self) -> str:
         """How to read the table."""
+        rate = f" ({self.origin.shown_read_rate})" if self.origin.read_rate else ""
         return (
             "In brackets: 10-90 % of the rounds. over ours: the peer's time over ours in the same "
-            "round. of read rate: what must be read at least, over the time and over the rate at "
-            f"which memory was read in the same round ({self.origin.shown_read_rate}); above 100 % "
-            "where it was read from a cache"
+            f"round. {self.limit.heading}: {self.limit.note}{rate}"
         )
 
     def as_json(self) -> dict[str, Any]:
@@ -151,11 +159,11 @@ class PeerReport:
                 row.peer,
                 f"{row.milliseconds:.3g}" if row.milliseconds < 100 else f"{row.milliseconds:.0f}",
                 "" if row.peer == OURS else row.of_ours.show("{:.2f}"),
-                "" if row.of_read is None else row.of_read.show("{:.0%}"),
+                "" if row.of_limit is None else row.of_limit.show("{:.0%}"),
             ]
             for row in self.rows
         ]
-        headings = [*names, "peer", "ms", "over ours", "of read rate"]
+        headings = [*names, "peer", "ms", "over ours", self.limit.heading]
         width = len(names)
         return {
             "Time": Table(headings, without_repeats(rows, columns=width), text_columns=(width,))
@@ -171,22 +179,24 @@ def measure(
     command: str,
     check: Callable[[str, Any, Any], None],
     targets: Callable[[Sequence[PeerRow]], list[Target]],
+    limit: Limit = READ_LIMIT,
 ) -> PeerReport:
     """Measure every case with one process a peer, with a progress bar that tells the time left.
 
     Args:
         cases: each has ``columns``, a dict for the table, ``make_inputs()``, and
-            ``bytes_read(peer)``: what a peer must read of memory, None where that is not known.
+            ``needs(peer)``: what a peer must do of what is limited, None where that is not known.
         peers: ours first.
         check: see ``take_turns``.
         targets: those that rows are held to.
+        limit: what the machine can do at most.
     """
     origin = Origin.of(title, command=command, num_rounds=num_rounds)
     present, absent = split_by_presence(list(peers), is_amd=origin.processor.is_amd)
     versions: dict[str, str] = {}
     rows: list[PeerRow] = []
-    read_rates: list[float] = []
-    with running([present[0], READ_RATE, *present[1:]], threads=origin.threads) as workers:
+    rates: list[float] = []
+    with running([present[0], limit.peer, *present[1:]], threads=origin.threads) as workers:
         for worker in workers:
             versions |= worker.versions
             if worker.absence:
@@ -200,45 +210,52 @@ def measure(
                 rounds = take_turns(
                     case, workers, num_rounds=num_rounds, check=check, progress=progress
                 )
-                read_rates += rounds.limits[READ].tolist()
+                possible = rounds.limits[limit.peer.name]
+                rates += possible.tolist()
                 for name, seconds in rounds.seconds.items():
-                    size = case.bytes_read(name)
-                    rate = None if size is None else size / seconds / rounds.limits[READ]
+                    needed = case.needs(name)
+                    rate = None if needed is None else needed / seconds / possible
                     rows.append(
                         PeerRow(
                             case=case.columns,
                             peer=name,
                             milliseconds=1e3 * float(np.median(seconds)),
                             of_ours=Spread.of(seconds / rounds.seconds[OURS]),
-                            of_read=None if rate is None else Spread.of(rate),
+                            of_limit=None if rate is None else Spread.of(rate),
                             seconds=seconds.tolist(),
                         )
                     )
+    read_rate = float(np.median(rates)) if limit.peer.name == READ else 0.0
     return PeerReport(
-        origin=origin.measured(versions, float(np.median(read_rates))),
+        origin=origin.measured(versions, read_rate),
         peers=[peer for peer in peers if peer.name not in absent and peer.name not in LIMITS],
         absent=absent,
         rows=rows,
         targets=targets(rows),
+        limit=limit,
     )
 
 
 def ratio_targets(
-    rows: Sequence[PeerRow], over_ours: dict[str, float], of_read: Callable[[PeerRow], float | None]
+    rows: Sequence[PeerRow],
+    over_ours: dict[str, float],
+    of_limit: Callable[[PeerRow], float | None],
+    *,
+    share: str = "share of the rate at which memory is read",
 ) -> list[Target]:
-    """Bounds on the time of peers over ours, and on the share of the read rate that ours reaches.
+    """Bounds on the time of peers over ours, and on the share of the limit that ours reaches.
 
     Args:
         over_ours: the least ratio by name of the peer.
-        of_read: the least share for a row of ours; None: it is held to none.
+        of_limit: the least share for a row of ours; None: it is held to none.
+        share: what it is called.
     """
     targets = []
     for row in rows:
         where = _named(row.case)
-        least = of_read(row) if row.peer == OURS else None
-        if least is not None and row.of_read is not None:
-            text = f"share of the rate at which memory is read ({where})"
-            targets.append(Target(text, row.of_read.median, least))
+        least = of_limit(row) if row.peer == OURS else None
+        if least is not None and row.of_limit is not None:
+            targets.append(Target(f"{share} ({where})", row.of_limit.median, least))
         if row.peer in over_ours:
             text = f"time of {row.peer} over ours ({where})"
             targets.append(Target(text, row.of_ours.median, over_ours[row.peer]))

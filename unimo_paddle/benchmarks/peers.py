@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import importlib.util
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 from unimo_paddle.benchmarks.cases import Case
 
@@ -76,6 +77,34 @@ READ_RATE = Peer(
     READ,
     "unimo_paddle.benchmarks.peak:ReadRate",
     "memory that is read once and added up, bytes a second",
+)
+
+
+class Limit(NamedTuple):
+    """What the machine can do at most, and how rows are held against it.
+
+    Attributes:
+        peer: measures it in every round.
+        heading: of the column.
+        note: what the column holds.
+    """
+
+    peer: Peer
+    heading: str
+    note: str
+
+
+READ_LIMIT = Limit(
+    READ_RATE,
+    "of read rate",
+    "what must be read at least, over the time and over the rate at which memory was read in the "
+    "same round; above 100 % where it was read from a cache",
+)
+PEAK_LIMIT = Limit(
+    PEAK_RATE,
+    "of peak",
+    "the operations of all matrix products, over the time and over the rate of multiply-adds in "
+    "registers in the same round",
 )
 
 
