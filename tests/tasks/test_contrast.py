@@ -95,10 +95,10 @@ def reference(config: PretrainingConfig, batch: dict, temperature: dict) -> padd
                 if kept(row, column, k):
                     score = (image[row] * text[column, k]).sum() / temperature["temperature"]
                     found.append((score, group[row] == group[column], (row, column, k)))
-        for k in range(contrast.texts_per_pair):
-            if batch[MINED_TEXT + "weights"][row, k] > 0:
-                score = (image[row] * batch["mined_text_features"][row, k]).sum() / mined
-                found.append((score, True, ("text", row, k)))
+        for owner, k in np.ndindex(NUM_PAIRS, contrast.texts_per_pair):
+            if batch[MINED_TEXT + "weights"][owner, k] > 0:
+                score = (image[row] * batch["mined_text_features"][owner, k]).sum() / mined
+                found.append((score, group[owner] == group[row], ("text", owner, k)))
         return found
 
     def images_of(column: int, k: int) -> list[tuple[paddle.Tensor, bool, tuple]]:
@@ -107,10 +107,11 @@ def reference(config: PretrainingConfig, batch: dict, temperature: dict) -> padd
             if kept(row, column, k):
                 score = (image[row] * text[column, k]).sum() / temperature["temperature"]
                 found.append((score, group[row] == group[column], (row, column, k)))
-        for number in range(contrast.images_per_pair):
-            if batch[MINED_IMAGE + "weights"][column, number] > 0:
-                other = batch["mined_image_features"][column, number]
-                found.append((((other * text[column, k]).sum()) / mined, True, ("image", number)))
+        for owner, number in np.ndindex(NUM_PAIRS, contrast.images_per_pair):
+            if batch[MINED_IMAGE + "weights"][owner, number] > 0:
+                score = (batch["mined_image_features"][owner, number] * text[column, k]).sum()
+                name = ("image", owner, number)
+                found.append((score / mined, group[owner] == group[column], name))
         return found
 
     def choose(candidates: list[tuple[paddle.Tensor, bool, tuple]]) -> paddle.Tensor:

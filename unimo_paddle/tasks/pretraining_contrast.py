@@ -29,6 +29,9 @@ from unimo_paddle.tasks.pretraining_fields import (
 )
 from unimo_paddle.tasks.segments import TEXT_INPUTS, image_inputs, take
 
+# A score of what is absent, before it is divided by the temperature; real ones are 1 at most.
+ABSENT = 100.0
+
 if TYPE_CHECKING:
     from unimo_paddle.tasks.pretraining import PretrainingConfig
     from unimo_paddle.tasks.pretraining_network import PretrainingNetwork
@@ -52,6 +55,73 @@ class _Extra:
         scores = gather_rows(paddle.concat(self.scores, axis=1))
         weights = gather_constants(paddle.concat(self.weights, axis=1))
         return losses.add_candidates(sums, scores, weights)
+
+
+@dataclass
+class _Side:
+    """Images or texts by separate scores: those of the batch, then mined ones; of all ranks."""
+
+    features: list[Tensor] = field(default_factory=list)  # [N, D] each
+    groups: list[Tensor] = field(default_factory=list)  # [N]
+    duplicates: list[Tensor] = field(default_factory=list)  # [N]
+    weights: list[Tensor] = field(default_factory=list)  # [N], 1 where it is real
+
+    def add(self, features: Tensor, groups: Tensor, duplicates: Tensor) -> None:
+        self.features.append(features)
+        self.groups.append(groups)
+        self.duplicates.append(duplicates)
+        self.weights.append(paddle.ones_like(groups).astype(features.dtype))
+
+    def add_mined(self, batch: Tensors, prefix: str, scale: Tensor | None) -> None:
+        """What was mined for a pair is positive for it, and negative for all other pairs.
+
+        If it were negative for none, a model had only to tell it from the batch, by its style, and
+        to call it alike to everything.
+
+        Args:
+            scale: of scores, over those of the batch.
+        """
+        features, weights = batch[f"{prefix}features"], batch[prefix + WEIGHTS]
+        if scale is not None:
+            features = features * scale
+        groups = paddle.ones_like(weights).astype("int64") * batch["group"].unsqueeze(1)
+        self.features.append(gather_rows(features.flatten(0, 1)))
+        self.groups.append(gather_constants(groups.flatten()))
+        self.duplicates.append(-paddle.ones_like(self.groups[-1]))
+        self.weights.append(gather_constants(weights.flatten()))
+
+    @property
+    def size(self) -> Tensor:
+        """How many are of the batch."""
+        return paddle.shape(self.features[0])[0]
+
+    def joined(self, *, place: int) -> tuple[Tensor, Tensor, Tensor]:
+        """Features with two more numbers, groups and duplicates.
+
+        The product of these numbers of a row and a column is 0 where both are real, and far below
+        all scores where one is absent.
+
+        Args:
+            place: 0 for rows, 1 for columns.
+        """
+        weights = paddle.concat(self.weights)
+        numbers = [paddle.ones_like(weights), (weights - 1.0) * ABSENT]
+        more = paddle.stack(numbers[::-1] if place else numbers, axis=1)
+        features = paddle.concat([paddle.concat(self.features), more], axis=1)
+        return features, paddle.concat(self.groups), paddle.concat(self.duplicates)
+
+
+def _log_sums(rows: _Side, columns: _Side, temperature: Tensor) -> tuple[Tensor, ...]:
+    """The four log-sum-exps of what is of the batch, over all of the other side."""
+    if len(rows.features) == len(columns.features) == 1:  # nothing is mined
+        parts = [(x.features[0], x.groups[0], x.duplicates[0]) for x in (rows, columns)]
+    else:
+        parts = [side.joined(place=place) for place, side in enumerate((rows, columns))]
+    (image, *of_images), (text, *of_texts) = parts
+    ids = (group for pair in zip(of_images, of_texts, strict=True) for group in pair)
+    sums = contrastive_logsumexp(image, text, temperature, *ids)
+    sizes = (rows.size, rows.size, columns.size, columns.size)
+    return tuple(x[:size] for x, size in zip(sums, sizes, strict=True))
 
 
 class Contrast:
@@ -136,54 +206,46 @@ class Contrast:
     def terms(self, network: PretrainingNetwork, batch: Tensors) -> dict[str, Tensor]:
         """What features and ids give; the other pairs of the batch, of all ranks, are negatives.
 
-        An image chooses among texts: captions of the batch, rewrites, mined sentences. A caption
-        chooses among images: those of the batch, and mined ones.
+        An image chooses among texts: captions of the batch, rewrites, mined sentences of all pairs.
+        A caption chooses among images: those of the batch, and mined ones of all pairs.
         """
         contrast = self._contrast
         temperature = network.temperature()
         terms = {"temperature": temperature.mean()}
-        image = gather_rows(batch["image_features"])
-        text = gather_rows(batch["text_features"].flatten(0, 1))
-        group, wording = gather_constants(batch["group"]), gather_constants(batch["caption_group"])
-        caption_group = paddle.ones_like(wording) * group.unsqueeze(1)
-        # An image shares its duplicate id with the captions worded like its own first one.
-        sums = contrastive_logsumexp(
-            image,
-            text,
-            temperature,
-            group,
-            caption_group.flatten(),
-            wording[:, 0],
-            wording.flatten(),
-        )
+        rows, columns = self._sides(network, batch, terms)
+        sums = _log_sums(rows, columns, temperature)
         every, positive, joint = _Extra(), _Extra(), None
         if contrast.num_rewrites and contrast.has_joint_logarithm:
             joint = self._joint_loss(network, batch, terms)
         elif contrast.num_rewrites:
             self._add_rewrites(network, batch, every, positive, terms)
-        mined_temperature = temperature
+        row_all, row_positive, *by_column = sums
+        joined = (every.join(row_all), positive.join(row_positive), *by_column)
+        loss = self._loss(joined, rows.features[0], columns.features[0], temperature)
+        return {"contrastive": loss if joint is None else loss + joint, **terms}
+
+    def _sides(
+        self, network: PretrainingNetwork, batch: Tensors, terms: dict[str, Tensor]
+    ) -> tuple[_Side, _Side]:
+        """What stands against what by separate scores: images, and texts, of all ranks."""
+        contrast, group = self._contrast, gather_constants(batch["group"])
+        wording = gather_constants(batch["caption_group"])
+        caption_group = paddle.ones_like(wording) * group.unsqueeze(1)
+        # An image shares its duplicate id with the captions worded like its own first one.
+        rows, columns = _Side(), _Side()
+        rows.add(gather_rows(batch["image_features"]), group, wording[:, 0])
+        texts = gather_rows(batch["text_features"].flatten(0, 1))
+        columns.add(texts, caption_group.flatten(), wording.flatten())
+        scale = None
         if contrast.has_mined_temperature:
             mined_temperature = network.mined_temperature()
             terms["mined_temperature"] = mined_temperature.mean()
-        if contrast.texts_per_pair:
-            products = batch["image_features"].unsqueeze(1) * batch["mined_text_features"]
-            scores = products.sum(axis=-1) / mined_temperature
-            for extra in (every, positive):
-                extra.add(scores, batch[MINED_TEXT + WEIGHTS])
-        images = _Extra()
+            scale = network.temperature() / mined_temperature
         if contrast.images_per_pair:
-            captions, mined = batch["text_features"], batch["mined_image_features"]
-            scores = paddle.matmul(captions, mined, transpose_y=True) / mined_temperature
-            weights = paddle.ones_like(scores) * batch[MINED_IMAGE + WEIGHTS].unsqueeze(1)
-            images.add(scores.flatten(0, 1), weights.flatten(0, 1))
-        joined = (
-            every.join(sums.row_all),
-            positive.join(sums.row_positive),
-            images.join(sums.column_all),
-            images.join(sums.column_positive),
-        )
-        loss = self._loss(joined, image, text, temperature)
-        return {"contrastive": loss if joint is None else loss + joint, **terms}
+            rows.add_mined(batch, MINED_IMAGE, scale)
+        if contrast.texts_per_pair:
+            columns.add_mined(batch, MINED_TEXT, scale)
+        return rows, columns
 
     def _joint_loss(
         self, network: PretrainingNetwork, batch: Tensors, terms: dict[str, Tensor]
