@@ -7,7 +7,7 @@ import paddle
 import pytest
 
 from unimo_paddle.models import ModelConfig, UnifiedTransformer
-from unimo_paddle.models.packing import Packing
+from unimo_paddle.models.packing import Packing, padding_kept
 
 CONFIG = ModelConfig(
     vocab_size=50,
@@ -74,13 +74,18 @@ def test_only_what_is_real_is_packed() -> None:
     packing = Packing(mask)
     packed = packing.pack(rows)
     assert packed.tolist() == [[0.0, 1.0], [4.0, 5.0], [10.0, 11.0]]
-    assert packing.unpack(packed).tolist() == (rows * mask.unsqueeze(-1)).tolist()
+    mask = mask.unsqueeze(-1)
+    assert (packing.unpack(packed) * mask).tolist() == (rows * mask).tolist()
 
 
 def test_training_leaves_padding_out_and_evaluation_does_not() -> None:
     with paddle.utils.unique_name.guard():
         model = UnifiedTransformer(CONFIG, with_images=False, poolers=())
     feeds = make_feeds([5, 1, 3, 4], with_image=False)
-    assert not model(**feeds).text[1, 1:].any()
+    last = model(**feeds).text[1].numpy()
+    assert (last[1:] == last[0]).all()  # the one real row, repeated
+    with padding_kept():
+        kept = model(**feeds).text[1].numpy()
     model.eval()
-    assert model(**feeds).text[1, 1:].any()
+    evaluated = model(**feeds).text[1].numpy()
+    assert (kept[1:] != kept[0]).any() and (evaluated == kept).all()

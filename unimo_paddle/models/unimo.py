@@ -15,7 +15,7 @@ from paddle import nn
 
 from unimo_paddle.models.config import ModelConfig
 from unimo_paddle.models.embeddings import RegionEmbedding, TextEmbedding
-from unimo_paddle.models.packing import Packing
+from unimo_paddle.models.packing import Packing, leaves_padding_out
 from unimo_paddle.models.rows import count_rows, pool_rows
 from unimo_paddle.models.transformer import (
     KeysValues,
@@ -181,11 +181,8 @@ class UnifiedTransformer(nn.Layer):
         return projected, self.region_embedding(projected, boxes)
 
     def _leaves_padding_out(self, embeddings: Mapping[str, paddle.Tensor]) -> bool:
-        """Whether it is worth while: patches alone are never padded.
-
-        Not on GPUs, where nobody has measured it.
-        """
-        return self.training and "text" in embeddings and not paddle.is_compiled_with_cuda()
+        """Whether it is worth while: patches alone are never padded."""
+        return self.training and "text" in embeddings and leaves_padding_out()
 
     def memories(self, encoding: Encoding) -> list[Memory]:
         """What each layer remembers of an encoding, for ``decode``."""
