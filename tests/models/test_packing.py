@@ -57,12 +57,12 @@ def real_rows_and_gradients(feeds: dict[str, paddle.Tensor]) -> dict[str, np.nda
 @pytest.mark.parametrize("with_image", [True, False], ids=["pairs", "texts"])
 @pytest.mark.parametrize("lengths", LENGTHS.values(), ids=LENGTHS)
 def test_real_rows_and_gradients_are_those_of_padded_batches(
-    lengths: list[int], with_image: bool, monkeypatch: pytest.MonkeyPatch
+    lengths: list[int], with_image: bool
 ) -> None:
     feeds = make_feeds(lengths, with_image=with_image)
     found = real_rows_and_gradients(feeds)
-    monkeypatch.setattr(UnifiedTransformer, "_leaves_padding_out", lambda *_: False)
-    expected = real_rows_and_gradients(feeds)
+    with padding_kept():
+        expected = real_rows_and_gradients(feeds)
     assert found.keys() == expected.keys() and len(found) > 30
     for name, value in expected.items():
         np.testing.assert_allclose(found[name], value, rtol=0, atol=2e-5, err_msg=name)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
@@ -114,10 +114,6 @@ class StepCase:
         # Each product has two more backward; that of the features has no gradient to hand on.
         total = 3 * (sizes.num_layers * layer + head) + 2 * embedding
         return 1e-9 * self.batch * total
-
-    def smallest(self) -> StepCase:
-        """A case that needs next to no memory of its own."""
-        return replace(self, batch=2, num_regions=2, num_tokens=4, num_hidden=1)
 
 
 def run(num_rounds: int, *, command: str, sizes: Sequence[StepSizes] = (SMALL, BASE)) -> PeerReport:

@@ -8,7 +8,6 @@ loss and optimizer are PyTorch's.
 
 from __future__ import annotations
 
-import logging
 import math
 import time
 from collections.abc import Iterator, Sequence
@@ -28,8 +27,6 @@ from unimo_paddle.data.images import ImageConfig, choose_view, pixels_of, resize
 from unimo_paddle.data.sources import PairRecord, read_pairs
 from unimo_paddle.data.text import Tokenizer
 from unimo_paddle.metrics.retrieval import recall_both_ways
-
-logger = logging.getLogger(__name__)
 
 EVALUATION_BATCH = 250
 LOWEST_TEMPERATURE = 0.01

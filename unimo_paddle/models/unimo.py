@@ -7,7 +7,7 @@ generation differ only in the attention bias, made here from the masks and ``tex
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import paddle
@@ -146,7 +146,9 @@ class UnifiedTransformer(nn.Layer):
         assert embeddings, "nothing to encode: give text, regions or tags"
         embedded, mask = _concat(list(embeddings.values())), _concat(list(masks.values()))
         bias = attention_bias(mask, _order(masks, text_order))
-        packing = Packing(mask) if self._leaves_padding_out(embeddings) else None
+        # Images alone are hardly ever padded.
+        is_packed = self.training and input_ids is not None and leaves_padding_out()
+        packing = Packing(mask) if is_packed else None
         outputs = self.stack(packing.pack(embedded) if packing else embedded, bias, packing)
         if packing:
             outputs = [output._replace(hidden=packing.unpack(output.hidden)) for output in outputs]
@@ -179,10 +181,6 @@ class UnifiedTransformer(nn.Layer):
         assert self.region_embedding is not None, "this model was built without images"
         projected = self.region_embedding.project(features, perturbation)
         return projected, self.region_embedding(projected, boxes)
-
-    def _leaves_padding_out(self, embeddings: Mapping[str, paddle.Tensor]) -> bool:
-        """Whether it is worth while: patches alone are never padded."""
-        return self.training and "text" in embeddings and leaves_padding_out()
 
     def memories(self, encoding: Encoding) -> list[Memory]:
         """What each layer remembers of an encoding, for ``decode``."""

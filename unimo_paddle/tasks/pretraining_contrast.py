@@ -84,6 +84,7 @@ class _Side:
         features, weights = batch[f"{prefix}features"], batch[prefix + WEIGHTS]
         if scale is not None:
             features = features * scale
+        features = features * weights.unsqueeze(-1)  # nothing of what is absent
         groups = paddle.ones_like(weights).astype("int64") * batch["group"].unsqueeze(1)
         self.features.append(gather_rows(features.flatten(0, 1)))
         self.groups.append(gather_constants(groups.flatten()))
