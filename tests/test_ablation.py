@@ -16,8 +16,11 @@ from unimo_paddle.ablation import (
     choose_rows,
     draw,
     means_of,
+    run_all,
 )
+from unimo_paddle.config import parse_training
 from unimo_paddle.errors import UserError
+from unimo_paddle.settings import dump, load
 
 METRICS = ["test/image_retrieval_recall@10", "test/loss/masked_language"]
 
@@ -76,6 +79,28 @@ def test_a_changed_row_is_not_taken_for_what_was_measured(table_file: Path, run_
     done = run_tool("ablate", "--config", changed)
     assert done.returncode == 2
     assert "was measured with --train.max_steps 9, but the row is now" in done.stderr
+
+
+def test_a_changed_base_is_not_taken_for_what_was_measured(
+    table_file: Path, tmp_path: Path
+) -> None:
+    table = yaml.safe_load(table_file.read_text())
+    table |= {"output_dir": str(tmp_path), "rows": {"full": ""}, "prepare": []}
+    path = tmp_path / "table.yaml"
+    path.write_text(yaml.safe_dump(table))
+    config = load(AblationConfig, path)
+    arguments = config.arguments("full", 5)
+    folder = config.folder("full", 5)
+    folder.mkdir(parents=True)
+    result = {"arguments": arguments, "row": "full", "seed": 5, "minutes": 1, "metrics": {}}
+    folder.with_suffix(".json").write_text(json.dumps(result))
+    settings = dump(parse_training(arguments)[0])
+    (folder / "config.yaml").write_text(yaml.safe_dump(settings))
+    assert [found.seed for found in run_all(config, tmp_path, jobs=1)] == [5]
+    settings["optimizer"]["learning_rate"] = 0.5
+    (folder / "config.yaml").write_text(yaml.safe_dump(settings))
+    with pytest.raises(UserError, match=r"measured with optimizer.learning_rate 0.5, but .*run\.y"):
+        run_all(config, tmp_path, jobs=1)
 
 
 @pytest.mark.parametrize(

@@ -25,6 +25,8 @@ from tqdm import tqdm
 
 from unimo_paddle.config import parse_training
 from unimo_paddle.errors import UserError
+from unimo_paddle.settings import dump, read_tree
+from unimo_paddle.trainer import CONFIG_NAME
 
 logger = logging.getLogger(__name__)
 
@@ -104,7 +106,7 @@ def run_all(config: AblationConfig, tools: Path, *, jobs: int) -> list[Finished]
 
     Args:
         tools: folder of ``train.py`` and ``evaluate.py``.
-        jobs: each gets its share of the cores.
+        jobs: each gets its share of this process's threads.
     """
     if jobs < 1:
         raise UserError(f"--jobs is {jobs}; give at least 1")
@@ -116,7 +118,7 @@ def run_all(config: AblationConfig, tools: Path, *, jobs: int) -> list[Finished]
         log = Path(config.output_dir) / f"prepare-{number}.log"
         command = [str(tools / "prepare_data.py"), *shlex.split(line)]
         _call(command, log, os.environ, where=f"prepare, line {number}")
-    threads = max(1, (os.cpu_count() or 1) // jobs)
+    threads = max(1, int(os.environ["OMP_NUM_THREADS"]) // jobs)
     environment = {**os.environ, "OMP_NUM_THREADS": str(threads)}
     with (
         tqdm(total=total, initial=total - len(todo), desc="runs", unit="run") as progress,
@@ -139,13 +141,35 @@ def _is_done(config: AblationConfig, row: str, seed: int) -> bool:
     if not path.is_file():
         return False
     found, wanted = json.loads(path.read_text("utf-8")), config.arguments(row, seed)
+    remedy = f"remove the file and {config.folder(row, seed)}, or choose another output_dir"
     if found["arguments"] != wanted:
         raise UserError(
             f"{path} was measured with {shlex.join(found['arguments'])}, but the row is now "
-            f"{shlex.join(wanted)}; remove the file and {config.folder(row, seed)}, or choose "
-            "another output_dir"
+            f"{shlex.join(wanted)}; {remedy}"
         )
+    settings = config.folder(row, seed) / CONFIG_NAME
+    if settings.is_file():
+        change = _first_change(read_tree(settings).values, dump(parse_training(wanted)[0]))
+        if change is not None:
+            key, before, now = change
+            raise UserError(
+                f"{path} was measured with {key} {before}, but {config.base} now says {now}; "
+                f"{remedy}"
+            )
     return True
+
+
+def _first_change(
+    found: object, wanted: object, key: str = ""
+) -> tuple[str, object, object] | None:
+    """A key of ``found`` with another value in ``wanted``, and both; newer keys do not count."""
+    if not (isinstance(found, dict) and isinstance(wanted, dict)):
+        return None if found == wanted else (key, found, wanted)
+    for name, value in found.items():
+        change = _first_change(value, wanted.get(name), f"{key}.{name}" if key else name)
+        if change is not None:
+            return change
+    return None
 
 
 def _run_one(
