@@ -5,6 +5,7 @@
     python tools/benchmark.py beam --rounds 20
     python tools/benchmark.py decode --rounds 5 --batches 1 8
     python tools/benchmark.py step --rounds 10
+    python tools/benchmark.py reader --config mine/run.yaml
     python tools/benchmark.py ranks --rounds 12
     python tools/benchmark.py saves --rounds 12
     python tools/benchmark.py two_tower --pairs mine/train.jsonl --split mine/dev.jsonl --minutes 60
@@ -32,6 +33,7 @@ from unimo_paddle.benchmarks import (
     growth,
     peer_report,
     ranks,
+    reader,
     saves,
     step,
 )
@@ -95,6 +97,19 @@ is missed. torch comes with 'pip install -e .[bench]'; without it these peers ar
 example:
     python tools/benchmark.py step --markdown docs/results/step_benchmark.md
 """
+
+_READER = """How fast one thread makes batches, beside updates of all threads from ready ones.
+
+A run waits for its reader where the rate is below 1. Also how long a JPEG file takes, beside other
+libraries. Ends with exit code 1, and says where, when a target is missed.
+
+examples:
+  the built-in scenes
+    python tools/benchmark.py reader
+  your own data
+    python tools/benchmark.py reader --config mine/run.yaml --output runs/reader.json
+"""
+
 
 _RANKS = """What training by two ranks costs beyond the same work on one process.
 
@@ -195,19 +210,29 @@ def _parser() -> ToolParser:
     _add_output(part)
     _add_markdown(part)
 
-    part = names.add_parser(
-        "growth", description=_GROWTH, formatter_class=raw, help="writing: longer texts, more beams"
-    )
-    part.set_defaults(run=_run_growth)
-    part.add_argument("--rounds", type=int, default=5, help="rounds of all lengths (5)")
-    _add_output(part)
-    _add_markdown(part)
+    for name, description, meaning, run, rounds in (
+        ("growth", _GROWTH, "writing: longer texts, more beams", _run_growth, 5),
+        ("step", _STEP, "an update of pre-training", _run_step, 10),
+    ):
+        part = names.add_parser(name, description=description, formatter_class=raw, help=meaning)
+        part.set_defaults(run=run)
+        part.add_argument(
+            "--rounds", type=int, default=rounds, help=f"rounds of each case ({rounds})"
+        )
+        _add_output(part)
+        _add_markdown(part)
 
     part = names.add_parser(
-        "step", description=_STEP, formatter_class=raw, help="an update of pre-training"
+        "reader", description=_READER, formatter_class=raw, help="batches beside updates"
     )
-    part.set_defaults(run=_run_step)
+    part.set_defaults(run=_run_reader)
     part.add_argument("--rounds", type=int, default=10, help="rounds of each case (10)")
+    part.add_argument(
+        "--config",
+        nargs="+",
+        default=["configs/quickstart.yaml"],
+        help="run files of pre-training (configs/quickstart.yaml)",
+    )
     _add_output(part)
     _add_markdown(part)
 
@@ -295,6 +320,10 @@ def _run_growth(arguments: argparse.Namespace) -> None:
 
 def _run_step(arguments: argparse.Namespace) -> None:
     _finish(arguments, step.run(arguments.rounds, command=_command()))
+
+
+def _run_reader(arguments: argparse.Namespace) -> None:
+    _finish(arguments, reader.run(arguments.rounds, command=_command(), configs=arguments.config))
 
 
 def _run_ranks(arguments: argparse.Namespace) -> None:
