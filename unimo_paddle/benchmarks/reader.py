@@ -18,7 +18,7 @@ from tqdm import tqdm
 
 from unimo_paddle.benchmarks.cases import BenchmarkError
 from unimo_paddle.benchmarks.peer_report import Origin
-from unimo_paddle.benchmarks.peers import Peer
+from unimo_paddle.benchmarks.peers import OURS, Peer
 from unimo_paddle.benchmarks.rounds import Spread, take_turns
 from unimo_paddle.benchmarks.tables import Table, without_repeats
 from unimo_paddle.benchmarks.targets import Target
@@ -154,14 +154,9 @@ class ReaderReport:
 
 
 def run(
-    num_rounds: int,
-    *,
-    command: str,
-    configs: Sequence[str],
-    images: ImageCase | None = None,
+    num_rounds: int, *, command: str, configs: Sequence[str], images: ImageCase = ImageCase()
 ) -> ReaderReport:
     """Measure run files, then the reading of images."""
-    images = images or ImageCase()
     origin = Origin.of("Reading", command=command, num_rounds=num_rounds)
     form = "{desc}: {percentage:3.0f}% |{bar:20}| {elapsed} gone, {remaining} left"
     batches: list[ReaderRow] = []
@@ -180,19 +175,23 @@ def run(
             for way, ratio in ((READING, of_updates), (UPDATING, None)):
                 batches.append(_row(config, way, seconds[way] / case.num_batches, ratio))
         progress.set_description_str("JPEG files")
-        ways = {"ours": "Ours", OPENCV: "OpenCv", PILLOW: "Pillow"}
-        peers = [(Peer(name, f"{_FORMS}:{form}", ""), 1) for name, form in ways.items()]
-        seconds, more = _measure(images, peers, num_rounds, progress)
-        rows = [
-            _row(
-                f"{images.width} x {images.height} to {IMAGE_SIZE} x {IMAGE_SIZE}",
-                way,
-                taken / images.count,
-                None if way == "ours" else Spread.of(taken / seconds["ours"]),
-            )
-            for way, taken in seconds.items()
-        ]
+        rows, more = _measure_images(images, num_rounds, progress)
     return ReaderReport(origin.measured(versions | more, read_rate=0.0), batches, rows)
+
+
+def _measure_images(
+    case: ImageCase, num_rounds: int, progress: tqdm
+) -> tuple[list[ReaderRow], dict[str, str]]:
+    """All ways to read a file, ours first, and versions."""
+    ways = {OURS: "Ours", OPENCV: "OpenCv", PILLOW: "Pillow"}
+    peers = [(Peer(way, f"{_FORMS}:{name}", ""), 1) for way, name in ways.items()]
+    seconds, versions = _measure(case, peers, num_rounds, progress)
+    what = f"{case.width} x {case.height} to {IMAGE_SIZE} x {IMAGE_SIZE}"
+    rows = []
+    for way, taken in seconds.items():
+        of_ours = None if way == OURS else Spread.of(taken / seconds[OURS])
+        rows.append(_row(what, way, taken / case.count, of_ours))
+    return rows, versions
 
 
 def _row(what: str, way: str, seconds: np.ndarray, ratio: Spread | None) -> ReaderRow:
