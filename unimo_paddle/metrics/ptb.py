@@ -13,23 +13,41 @@ from functools import lru_cache
 DROPPED = frozenset(["''", "'", "``", "`", ".", "?", "!", ",", ":", "-", "--", "...", ";"])
 BRACKETS = {"(": "-lrb-", ")": "-rrb-", "{": "-lcb-", "}": "-rcb-", "[": "-lsb-", "]": "-rsb-"}
 QUOTES = str.maketrans({"\u201c": '"', "\u201d": '"', "\u2018": "'", "\u2019": "'"})
-# A period within a caption ends a sentence unless it ends one of these or a single letter.
+# A period ends a sentence unless it ends one of these, a single letter or letters with periods.
 TITLES = ("mr", "mrs", "ms", "dr", "prof", "st", "jr", "sr", "gen", "lt", "sgt")
 OTHERS = ("ave", "vs", "etc", "inc", "ltd", "co", "corp", "dept", "approx")
 ABBREVIATIONS = frozenset((*TITLES, *OTHERS))
-SENTENCE_END = re.compile(r"(\b[^\W\d_]{2,})\.(?=\s)", re.IGNORECASE)
+SENTENCE_END = re.compile(r"(?<![\w.])([^\W\d_]{2,})\.(?=\s)")
+LAST_ABBREVIATION = re.compile(r"(?<![\w.])((?:[^\W\d_]\.)+|[^\W\d_]+\.)$")
+# What Stanford's tokenizer keeps in one piece and nltk does not, in characters that it knows not.
+KEPT_WHOLE = re.compile(r"(?<=[A-Z])&(?=[A-Z])|[?!]{2,}")
+HIDDEN = {"&": "\ue000", "?": "\ue001", "!": "\ue002"}
+SHOWN = str.maketrans({hidden: mark for mark, hidden in HIDDEN.items()})
 
 
 def caption_words(text: str) -> list[str]:
     """Return the words of a caption in lower case, without punctuation."""
-    text = SENTENCE_END.sub(_split_period, " ".join(text.translate(QUOTES).split()))
+    text = " ".join(text.translate(QUOTES).split())
+    text = SENTENCE_END.sub(_split_period, text)
+    last = LAST_ABBREVIATION.search(text)
+    if last and (last[0].count(".") > 1 or _is_abbreviation(last[0])):
+        text += " ."  # nltk takes the last period from its word
+    text = KEPT_WHOLE.sub(_hide, text)
     words = [BRACKETS.get(word, word).lower() for word in _tokenizer().tokenize(text)]
-    return [word for word in words if word not in DROPPED]
+    return [word.translate(SHOWN) for word in words if word not in DROPPED]
 
 
 def _split_period(found: re.Match[str]) -> str:
-    word = found[1]
-    return found[0] if word.lower() in ABBREVIATIONS else f"{word} ."
+    return found[0] if _is_abbreviation(found[0]) else f"{found[1]} ."
+
+
+def _is_abbreviation(word: str) -> bool:
+    return word.removesuffix(".").lower() in ABBREVIATIONS
+
+
+def _hide(found: re.Match[str]) -> str:
+    hidden = "".join(HIDDEN[mark] for mark in found[0])
+    return hidden if found[0] == "&" else f" {hidden} "
 
 
 @lru_cache(maxsize=1)
