@@ -1,4 +1,4 @@
-"""CIDEr-D against a published value and what can be worked out by hand."""
+"""CIDEr and CIDEr-D against a published value and what can be worked out by hand."""
 
 from __future__ import annotations
 
@@ -9,13 +9,14 @@ import pytest
 
 from tests.metrics.test_generation import HYPOTHESES, REFERENCES
 from unimo_paddle.errors import UserError
-from unimo_paddle.metrics.cider import cider_d
+from unimo_paddle.metrics.cider import cider, cider_d
 
 
-def test_it_is_the_published_value_of_two_sentences() -> None:
+def test_what_is_published_as_cider_of_two_sentences_is_cider_d() -> None:
     references = [[text.split() for text in texts] for texts in REFERENCES]
-    scores = cider_d([text.split() for text in HYPOTHESES], references)
-    assert scores.mean() == pytest.approx(1.242192, abs=5e-7)
+    hypotheses = [text.split() for text in HYPOTHESES]
+    assert cider_d(hypotheses, references).mean() == pytest.approx(1.242192, abs=5e-7)
+    assert cider(hypotheses, references).mean() != pytest.approx(1.242192, abs=1e-2)
 
 
 def test_the_reference_itself_scores_ten() -> None:
@@ -36,10 +37,19 @@ def test_a_word_counts_no_more_often_than_the_reference_has_it() -> None:
     assert twice == pytest.approx(10 / 4 * (1 / 2) * math.exp(-1 / 72))
 
 
+def test_plain_cider_takes_repeated_words_and_any_length() -> None:
+    references = [[["cat", "runs"]], [["dog"]]]
+    found = [cider([words, ["dog"]], references)[0] for words in (["cat"], ["cat"] * 2)]
+    # The angle to (cat, runs) is 45 degrees however often "cat" is said.
+    assert found == pytest.approx([10 / 4 * math.sqrt(1 / 2)] * 2)
+    np.testing.assert_allclose(cider([["dog"], ["cat"]], [[["dog"]], [["cat"]]]), 10 / 4)
+
+
 def test_an_empty_caption_scores_nothing() -> None:
     assert cider_d([[], ["dog"]], [[["cat"]], [["dog"]]])[0] == 0.0
 
 
+@pytest.mark.parametrize("measure", [cider, cider_d])
 @pytest.mark.parametrize(
     ("hypotheses", "references", "message"),
     [
@@ -48,6 +58,6 @@ def test_an_empty_caption_scores_nothing() -> None:
         ([["a"]], [[]], "no reference"),
     ],
 )
-def test_texts_without_references_are_refused(hypotheses, references, message) -> None:
+def test_texts_without_references_are_refused(measure, hypotheses, references, message) -> None:
     with pytest.raises(UserError, match=message):
-        cider_d(hypotheses, references)
+        measure(hypotheses, references)

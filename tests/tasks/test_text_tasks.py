@@ -143,6 +143,13 @@ def test_only_the_last_turns_of_a_dialogue_are_kept(tmp_path: Path) -> None:
     assert sample["turn_ids"].max() == MODEL.num_turns - 1
 
 
+def test_answers_of_a_dialogue_are_compared_as_coqa_does(tmp_path: Path) -> None:
+    task = seq2seq(tmp_path, DialogueConfig)
+    found = task.compare_texts(["The Cat.", "a red dog"], [["cat"], ["red"]])
+    assert found["answer_f1"] == pytest.approx((1 + 2 / 3) / 2)
+    assert found["answer_exact_match"] == 0.5
+
+
 def test_a_dialogue_without_embeddings_of_roles_is_refused(tmp_path: Path) -> None:
     config = DialogueConfig(data=SourceDataConfig(max_source_length=32))
     with pytest.raises(UserError, match=r"model.num_roles is 0 and model.num_turns 4"):

@@ -110,7 +110,8 @@ def test_texts_are_measured_by_words_of_the_first_records(make_task) -> None:
     metrics = task.score_texts("dev", records, serve)
     assert asked == [(GENERATE, 2)]
     assert metrics["bleu_1"] == metrics["bleu_4"] == metrics["length_ratio"] == 1.0
-    assert metrics["written_texts"] == 2
+    assert metrics["rouge_1"] == metrics["rouge_l"] == metrics["rouge_l_coco"] == 1.0
+    assert metrics["rouge_2"] == 1.0 and metrics["written_texts"] == 2
     assert words_of("A man's dog, twice.") == ["a", "man", "s", "dog", "twice"]
 
 

@@ -311,7 +311,7 @@ class CaptioningTask(WritingTask, ImageTask):
     def compare(
         self, hypotheses: Sequence[Sequence[str]], references: Sequence[Sequence[Sequence[str]]]
     ) -> dict[str, float]:
-        """BLEU and CIDEr-D."""
+        """BLEU, COCO's ROUGE-L and CIDEr-D."""
         scores = cider_d(hypotheses, references)
         low, high = interval(np.mean, scores, seed=0)
         cider = {"cider_d": float(scores.mean()), "cider_d_low": low, "cider_d_high": high}

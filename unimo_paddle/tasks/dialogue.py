@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -12,6 +12,7 @@ from unimo_paddle.data.fields import Sample
 from unimo_paddle.data.records import Fault, check_text
 from unimo_paddle.data.sequences import mark_dialogue
 from unimo_paddle.errors import UserError
+from unimo_paddle.metrics.coqa import answer_scores
 from unimo_paddle.models import ModelConfig
 from unimo_paddle.models.search import GenerationConfig
 from unimo_paddle.tasks.base import TaskConfig
@@ -80,6 +81,14 @@ class DialogueTask(Seq2SeqTask):
     def texts(self, record: DialogueRecord) -> Iterable[str]:
         """What is known, what was said, and the answer."""
         return [record.knowledge, *record.turns, *([record.target] if record.target else [])]
+
+    def compare_texts(
+        self, hypotheses: Sequence[str], references: Sequence[Sequence[str]]
+    ) -> dict[str, float]:
+        """As ``Seq2SeqTask``, with F1 and exact match by CoQA's rules."""
+        shared = super().compare_texts(hypotheses, references)
+        found = answer_scores(hypotheses, references)
+        return shared | {f"answer_{name}": float(values.mean()) for name, values in found.items()}
 
     def encode_source(self, record: DialogueRecord) -> Sample:
         """What is known and the last turns."""

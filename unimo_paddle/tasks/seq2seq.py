@@ -16,6 +16,7 @@ from unimo_paddle.data.records import Fault, check_text
 from unimo_paddle.data.sequences import append_target, mark_source
 from unimo_paddle.data.tables import ID_COLUMN, UNNAMED_COLUMN, read_table
 from unimo_paddle.errors import UserError
+from unimo_paddle.metrics.rouge import F_MEASURE, rouge
 from unimo_paddle.models import ModelConfig
 from unimo_paddle.models.search import GenerationConfig
 from unimo_paddle.tasks.base import TaskConfig, Tensors
@@ -188,6 +189,14 @@ class Seq2SeqTask(WritingTask):
     def encode_targets(self, record: Any) -> Sample:
         """Nothing: the target is part of what is encoded."""
         return {}
+
+    def compare_texts(
+        self, hypotheses: Sequence[str], references: Sequence[Sequence[str]]
+    ) -> dict[str, float]:
+        """BLEU, COCO's ROUGE-L, and the F-measures of ROUGE-1.5.5 with stemming."""
+        shared = super().compare_texts(hypotheses, references)
+        found = rouge(hypotheses, references)
+        return shared | {name: float(values[:, F_MEASURE].mean()) for name, values in found.items()}
 
     def is_labelled(self, record: Any) -> bool:
         """Whether the record has a target."""

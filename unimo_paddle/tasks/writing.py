@@ -20,6 +20,7 @@ from unimo_paddle.data.loader import Stream
 from unimo_paddle.data.text import CLS_ID, Tokenizer
 from unimo_paddle.errors import UserError
 from unimo_paddle.metrics.generation import corpus_bleu
+from unimo_paddle.metrics.rouge import rouge_l_coco
 from unimo_paddle.models import ModelConfig
 from unimo_paddle.models.generation import Writer
 from unimo_paddle.models.search import GenerationConfig, Vocabulary
@@ -211,24 +212,34 @@ class WritingTask(FineTuningTask):
         if not chosen:
             return {}
         texts = self.texts_of([records[index] for index in chosen], serve)
-        hypotheses = [words_of(texts[place]["text"]) for place in texts]
-        right = [[words_of(text) for text in references[chosen[place]]] for place in texts]
+        hypotheses = [made["text"] for made in texts.values()]
+        right = [references[chosen[place]] for place in texts]
         written = [(records[chosen[place]], made["text"]) for place, made in texts.items()]
         return {
-            **self.compare(hypotheses, right),
+            **self.compare_texts(hypotheses, right),
             "written_texts": len(texts),
             **self.judge(split, written),
         }
 
+    def compare_texts(
+        self, hypotheses: Sequence[str], references: Sequence[Sequence[str]]
+    ) -> dict[str, float]:
+        """What texts [S] have in common with one or more references each."""
+        return self.compare(
+            [words_of(text) for text in hypotheses],
+            [[words_of(text) for text in texts] for texts in references],
+        )
+
     def compare(
         self, hypotheses: Sequence[Sequence[str]], references: Sequence[Sequence[Sequence[str]]]
     ) -> dict[str, float]:
-        """BLEU of texts [S] with one or more references each, all in words."""
+        """BLEU and COCO's ROUGE-L of texts [S] with one or more references each, all in words."""
         bleu = corpus_bleu(hypotheses, references)
         return {
             "bleu_1": bleu.scores[0],
             "bleu_4": bleu.score,
             "length_ratio": bleu.length_ratio,
+            "rouge_l_coco": float(rouge_l_coco(hypotheses, references).mean()),
         }
 
     def judge(self, split: str, written: Sequence[tuple[Any, str]]) -> dict[str, float]:
@@ -237,7 +248,7 @@ class WritingTask(FineTuningTask):
 
 
 def words_of(text: str) -> list[str]:
-    """The words of a text in lower case, without punctuation: what BLEU compares."""
+    """The words of a text in lower case, without punctuation: what BLEU and others compare."""
     return re.findall(r"\w+", text.lower())
 
 

@@ -1,0 +1,1 @@
+"""What people have made, scored from the files in which others publish theirs."""
