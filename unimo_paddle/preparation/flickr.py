@@ -1,8 +1,9 @@
 """Import Flickr8k or Flickr30k from a file of captions and lists of images.
 
 Reads Flickr8k.token.txt or results_20130124.token (a name with #, a tab, a caption), or
-captions.txt (image,caption). The lists Flickr_8k.trainImages.txt and the like divide them; without lists, everything is train.jsonl. A line an image with all its captions is written.
-Images that lie outside the output folder get a hard link in it. docs/formats.md lists all sets.
+captions.txt (image,caption). Lists such as Flickr_8k.trainImages.txt divide the images; without
+lists, everything is train.jsonl. A line an image with all its captions is written. Images that lie
+outside the output folder get a hard link in it. docs/formats.md lists all sets.
 
 examples:
     python tools/prepare_data.py flickr --captions Flickr8k.token.txt \\
