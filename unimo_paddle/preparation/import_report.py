@@ -143,7 +143,7 @@ def _lengths(parts: Mapping[str, Any], measured: Mapping[str, PartMeasures]) -> 
     if not any("tokens" in v for part in parts.values() for v in part["texts"].values()):
         yield "<p class='key'>Texts are counted in words only: --vocab_dir names no folder with "
         yield "the released vocabulary.</p>\n"
-    yield "<p class='key'>Words a text; the line is where the model's tokens end at the latest:</p>"
+    yield "<p class='key'>Words a text; a red line is where the model's tokens end at the latest, if it is near:</p>"
     yield f"<div class='charts'>{''.join(charts)}</div>\n"
 
 
@@ -154,7 +154,9 @@ def _share(share: float) -> str:
 def _histogram(name: str, words: Sequence[int], limit: int | None) -> str:
     """Bars of how many texts have so many words, the rare longest ones in the last bar."""
     numbers = np.asarray(words)
-    end = max(NUM_BARS, float(np.percentile(numbers, 99)), 1.1 * limit if limit else 0)
+    end = max(NUM_BARS, float(np.percentile(numbers, 99)))
+    is_near = limit is not None and limit < 2 * end
+    end = max(end, 1.1 * limit) if is_near else end
     counts, _ = np.histogram(np.minimum(numbers, end), NUM_BARS, (0, end))
     width = _WIDTH / NUM_BARS
     heights = _HEIGHT * counts / counts.max()
@@ -163,7 +165,7 @@ def _histogram(name: str, words: Sequence[int], limit: int | None) -> str:
         f"height='{height:.1f}' fill='#7a8fb8'/>"
         for n, height in enumerate(heights)
     )
-    if limit:
+    if is_near:
         x = _WIDTH * limit / end
         bars += f"<path d='M{x:.1f} 0V{_HEIGHT}' stroke='#b3261e'/>"
     return (
