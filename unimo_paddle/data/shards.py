@@ -115,8 +115,9 @@ def _expand(pattern: str) -> list[str]:
 def split_member(path: Path | str) -> tuple[Path, str] | None:
     """The shard and the name of a member; None for the path of a plain file."""
     head, found, name = str(path).partition(SHARD_SUFFIX + os.sep)
-    shard = Path(head + SHARD_SUFFIX)
-    return (shard, name) if found and shard.is_file() else None
+    if not found or not os.path.isfile(head + SHARD_SUFFIX):
+        return None
+    return Path(head + SHARD_SUFFIX), name
 
 
 def has_member(shard: Path, name: str) -> bool:
@@ -156,13 +157,14 @@ def list_images(pattern: Path | str) -> list[Path]:
 
 def index_of(shard: Path) -> ShardIndex:
     """The index of a shard, read or made; a shard that has changed is looked through again."""
+    size, time = _state_of(shard)
     with _LOCK:
-        return _read_index(_index_path(shard))
+        return _read_index(shard, size, time)
 
 
 @cache
-def _read_index(path: Path) -> ShardIndex:
-    with np.load(path, allow_pickle=False) as file:
+def _read_index(shard: Path, size: int, time: int) -> ShardIndex:
+    with np.load(_index_path(shard, size, time), allow_pickle=False) as file:
         return ShardIndex(file["names"], file["places"])
 
 
@@ -172,21 +174,26 @@ def texts_of_shard(shard: Path) -> dict[str, Any]:
     ``of_images`` has for each image, in order, its texts by suffix; None stands for one that is too
     long or not UTF-8. ``alone`` lists the names of text members without an image.
     """
-    with _LOCK, np.load(_index_path(shard), allow_pickle=False) as file:
+    with _LOCK, np.load(_index_path(shard, *_state_of(shard)), allow_pickle=False) as file:
         return json.loads(file["texts"].tobytes())
 
 
-def _index_path(shard: Path) -> Path:
-    """The file of a shard's index, which is made where it is not there."""
+def _state_of(shard: Path) -> tuple[int, int]:
+    """Size and time of change: what tells whether an index still holds."""
     try:
-        state = shard.stat()
+        state = os.stat(shard)
     except OSError as error:
         raise UserError(f"shard {shard} cannot be read: {error.strerror}; check the path") from None
-    known = f"{_VERSION}\0{shard.resolve()}\0{state.st_size}\0{state.st_mtime_ns}"
+    return state.st_size, state.st_mtime_ns
+
+
+def _index_path(shard: Path, size: int, time: int) -> Path:
+    """The file of a shard's index, which is made where it is not there."""
+    known = f"{_VERSION}\0{shard.resolve()}\0{size}\0{time}"
     key = hashlib.sha256(known.encode("utf-8", "replace")).hexdigest()
     path = CACHE_DIR / f"{shard.stem}-{key[:16]}.npz"
     if not path.is_file():
-        arrays = _look_through(shard, state.st_size)
+        arrays = _look_through(shard, size)
         publish(path, lambda unfinished: _save(unfinished, arrays))
     return path
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import html
 import json
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -106,7 +107,15 @@ def _counts(parts: Mapping[str, Any]) -> Iterator[str]:
                 f"{min(per_image)} to {max(per_image)}" if per_image else "",
             ]
         )
-    header = ["file", "records", "left out", "images", "images missing", "captions an image", ""]
+    header = [
+        "file",
+        "records",
+        "left out",
+        "images",
+        "images missing",
+        "captions an image",
+        "fewest to most",
+    ]
     yield "<h2>What was imported</h2>\n"
     yield from _table(header, rows)
 
@@ -116,15 +125,15 @@ def _warned(count: int) -> int | str:
 
 
 def _lengths(parts: Mapping[str, Any], measured: Mapping[str, PartMeasures]) -> Iterator[str]:
-    header = ["file, text", "words: median", "95 % have at most", "longest", "tokens: median"]
-    header += ["95 % have at most", "longest", "the model sees", "cut"]
+    header = ["file, text", "words: median", "95 % up to", "longest", "tokens: median"]
+    header += ["95 % up to", "longest", "the model sees", "cut"]
     rows, charts = [], []
     for name, part in parts.items():
         for column, values in part["texts"].items():
             words, tokens = values["words"], values.get("tokens")
             limit = values.get("limit")
-            row = [f"{name}, {column}", *(f"{words[x]:g}" for x in ("median", "most", "longest"))]
-            row += [f"{tokens[x]:g}" if tokens else "" for x in ("median", "most", "longest")]
+            row = [f"{name}, {column}", *(f"{words[x]:.0f}" for x in ("median", "most", "longest"))]
+            row += [f"{tokens[x]:.0f}" if tokens else "" for x in ("median", "most", "longest")]
             row.append("" if limit is None else limit)
             row.append(_share(tokens["share_cut"]) if tokens and limit else "")
             rows.append(row)
@@ -143,7 +152,7 @@ def _lengths(parts: Mapping[str, Any], measured: Mapping[str, PartMeasures]) -> 
     if not any("tokens" in v for part in parts.values() for v in part["texts"].values()):
         yield "<p class='key'>Texts are counted in words only: --vocab_dir names no folder with "
         yield "the released vocabulary.</p>\n"
-    yield "<p class='key'>Words a text; a red line is where the model's tokens end at the latest, if it is near:</p>"
+    yield "<p class='key'>Words a text; red is where the model's tokens end at the latest:</p>"
     yield f"<div class='charts'>{''.join(charts)}</div>\n"
 
 
@@ -215,8 +224,15 @@ def _sample(name: str, record: Record, images: ImageFolder | None) -> Iterator[s
             continue
         texts = value if isinstance(value, list) else [value]
         shown = [text if isinstance(text, str) else json.dumps(text) for text in texts]
-        said = " / ".join(dict.fromkeys(shown))
-        dots = " ..." if len(said) > _TEXT_SHOWN else ""
+        counts = Counter(shown)  # people give the same answer
         yield f"<p><span class='key'>{html.escape(key)}</span> "
-        yield f"{html.escape(said[:_TEXT_SHOWN])}{dots}</p>"
+        yield "<br>".join(_cut(text, count) for text, count in counts.items())
+        yield "</p>"
     yield "</div></section>\n"
+
+
+def _cut(text: str, count: int) -> str:
+    """A text that is not too long for the page, and how often it stands there."""
+    dots = " ..." if len(text) > _TEXT_SHOWN else ""
+    times = f" ({count} times)" if count > 1 else ""
+    return f"{html.escape(text[:_TEXT_SHOWN])}{dots}{times}"

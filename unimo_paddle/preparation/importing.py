@@ -163,7 +163,8 @@ def run_import(plan: ImportPlan, arguments: argparse.Namespace) -> None:
     for name, part in manifest["parts"].items():
         left_out = f", {part['bad_records']} left out" if part["bad_records"] else ""
         print(f"written: {output / name}, {part['records']} records{left_out}")
-    print(f"written: {output / REPORT}")
+    for name in sorted(manifest["outputs"].keys() - manifest["parts"].keys()):
+        print(f"written: {output / name}")
 
 
 def _inputs_of(plan: ImportPlan, arguments: argparse.Namespace) -> dict[str, Any]:

@@ -6,6 +6,8 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from tqdm import tqdm
+
 from unimo_paddle.data.formats.image_folder import ImageFolder
 from unimo_paddle.data.formats.items import (
     Items,
@@ -57,7 +59,8 @@ def read_vqa(questions: Path, annotations: Path | None, images: ImageFolder) -> 
 def read_answers(path: Path) -> Answers:
     """Answers and kind of each annotation by its question, or what is wrong with it."""
     found: Answers = {}
-    for where, item in read_list(path, "annotations"):
+    items = tqdm(read_list(path, "annotations"), desc="annotations", unit=" record", mininterval=1)
+    for where, item in items:
         try:
             number = value_of(item, "question_id", int)
         except Fault as fault:
