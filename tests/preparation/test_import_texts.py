@@ -72,7 +72,7 @@ def test_cola_without_a_header(run_import, read_classes, tmp_path: Path) -> None
     ]
     (bare,) = read_classes(output / "test.tsv", ("0", "1"))
     assert (bare.label, bare.text_a) == (None, "Boats home .")
-    assert output == tmp_path / "data/cola" and not (output / "dev.tsv").exists()
+    assert output == tmp_path / "data/glue/cola" and not (output / "dev.tsv").exists()
     assert manifest_of(output)["parts"]["train.tsv"]["labels"] == {"1": 1, "0": 1}
 
 
@@ -123,7 +123,7 @@ def test_a_table_of_bad_rows_is_one_line(run_import, tmp_path: Path, rows, messa
     with pytest.raises(UserError) as caught:
         run_import(glue, "--set", "cola", "--input", "CoLA")
     assert message in str(caught.value) and "\n" not in str(caught.value)
-    assert not list((tmp_path / "data/cola").iterdir())
+    assert not list((tmp_path / "data/glue/cola").iterdir())
 
 
 @pytest.mark.parametrize(
@@ -301,6 +301,8 @@ def coqa_file(path: Path, *, last_turn: int = 2) -> Path:
         ],
         "name": "boats.txt",
     }
+    other = [{"input_text": text, "turn_id": turn} for turn, text in ((1, "boat"), (2, "dark red"))]
+    story["additional_answers"] = {"0": other, "1": other[:1]}
     return write_json(path, {"version": "1.0", "data": [story]})
 
 
@@ -311,8 +313,11 @@ def test_coqa_becomes_a_row_a_turn(run_import, read_sources, tmp_path: Path) -> 
     assert (first.knowledge, first.turns) == ("Ann has a boat. It is red.", ("What has Ann?",))
     assert second.turns == ("What has Ann?", "a boat", "Which colour?")
     assert second.target == "red"
-    rows = (output / "dev.tsv").read_text().splitlines()
-    assert [row.split("\t")[0] for row in rows] == ["qid", "story1_1", "story1_2"]
+    rows = [row.split("\t") for row in (output / "dev.tsv").read_text().splitlines()]
+    assert [row[0] for row in rows] == ["qid", "story1_1", "story1_2"]
+    assert [row[-1] for row in rows] == [
+        *("answers", '["a boat", "boat", "boat"]', '["red", "dark red"]')
+    ]
 
 
 def test_answers_of_another_turn_are_left_out(run_import, tmp_path: Path) -> None:

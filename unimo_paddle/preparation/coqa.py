@@ -1,7 +1,8 @@
 """Import CoQA's conversations about passages.
 
 Writes tables with the columns qid (conversation and turn), knowledge (the passage), src (all turns
-up to the question, joined by [SEP]) and tgt (the answer). docs/formats.md lists all sets.
+up to the question, joined by [SEP]), tgt (the answer), and in files to measure on answers (JSON of
+all that people answered). docs/formats.md lists all sets.
 
 examples:
     python tools/prepare_data.py coqa --train coqa-train-v1.0.json --dev coqa-dev-v1.0.json
@@ -50,7 +51,12 @@ def run(arguments: argparse.Namespace) -> None:
         title="CoQA",
         sources=list(files.values()),
         parts=[
-            Part(f"{split}.tsv", path, functools.partial(read_coqa, path), COLUMNS)
+            Part(
+                f"{split}.tsv",
+                path,
+                functools.partial(read_coqa, path),
+                COLUMNS if split == "train" else (*COLUMNS, "answers"),
+            )
             for split, path in files.items()
         ],
         texts=TEXTS,

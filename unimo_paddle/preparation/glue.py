@@ -6,7 +6,7 @@ a label. docs/formats.md lists all sets.
 
 examples:
     python tools/prepare_data.py glue --set cola --input GLUE/CoLA
-    python tools/prepare_data.py glue --set mnli --input GLUE/MNLI --output data/mnli
+    python tools/prepare_data.py glue --set mnli --input GLUE/MNLI --output data/glue/mnli
 """
 
 from __future__ import annotations
@@ -25,21 +25,21 @@ from unimo_paddle.preparation.importing import (
 )
 from unimo_paddle.preparation.measures import TextColumn
 
-LIMIT = TextColumn("text", 512, "task.data.max_text_length")
+LIMIT = 512  # tokens of a text or of two together, marks included
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the options."""
     parser.add_argument("--set", choices=sorted(GLUE_SETS), required=True, help="which of them")
     parser.add_argument("--input", type=Path, required=True, help="folder of the published tables")
-    add_import_arguments(parser, output="data/SET")
+    add_import_arguments(parser, output="data/glue/SET")
 
 
 def run(arguments: argparse.Namespace) -> None:
     """Import the tables that are there."""
     name, form = arguments.set, GLUE_SETS[arguments.set]
-    if arguments.output == Path("data/SET"):
-        arguments.output = Path("data") / name
+    if arguments.output == Path("data/glue/SET"):
+        arguments.output = Path("data/glue") / name
     found = {
         split: arguments.input / file
         for split, file in form.files.items()
@@ -64,9 +64,8 @@ def run(arguments: argparse.Namespace) -> None:
         title=f"{form.folder} (GLUE)",
         sources=list(found.values()),
         parts=parts,
-        texts=[TextColumn(column, LIMIT.limit, LIMIT.setting) for column in columns],
+        texts=[TextColumn(column, LIMIT, "task.data.max_text_length") for column in columns],
         label="label" if form.labels else None,
         options={"command": f"glue {name}"},
-        recipes=[f"data/{name} of configs/finetune"],
     )
     run_import(plan, arguments)

@@ -16,7 +16,7 @@ from pathlib import Path
 
 from tqdm import tqdm
 
-from unimo_paddle.data.records import Fault
+from unimo_paddle.data.records import Fault, Folder
 from unimo_paddle.data.shards import IMAGE_SUFFIXES, SHARD_SUFFIX
 from unimo_paddle.errors import UserError
 
@@ -45,6 +45,7 @@ class ImageFolder:
         self.output = output
         self._names: set[str] = set()
         self._used: dict[str, None] = {}
+        self._inside = Folder(output)
         if folder is None:
             return
         if not folder.is_dir():
@@ -61,7 +62,10 @@ class ImageFolder:
         if name is None:
             raise MissingImage(names[0], self.folder)
         self._used.setdefault(name)
-        return self._written(name)
+        written = self._written(name)
+        if self.is_inside:
+            self._inside.find(written)  # what readers refuse, such as a link that leads out
+        return written
 
     @cached_property
     def _prefix(self) -> str | None:

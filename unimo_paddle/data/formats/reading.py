@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -74,7 +75,8 @@ def _question(item: Any, context: str) -> Record | None:
 def read_coqa(path: Path) -> Items:
     """``qid``, ``knowledge``, ``src`` and ``tgt`` of every turn of CoQA's conversations.
 
-    ``src`` holds all questions and answers up to the question, joined by ``[SEP]``.
+    ``src`` holds all questions and answers up to the question, joined by ``[SEP]``. ``answers`` is
+    JSON of all that people answered, ``tgt`` first: in files to measure on four each.
     """
     for where, story in read_list(path, "data"):
         try:
@@ -84,14 +86,27 @@ def read_coqa(path: Path) -> Items:
             answers = value_of(story, "answers", list)
             if len(questions) != len(answers):
                 raise Fault(f"{len(questions)} questions but {len(answers)} answers")
+            others = _other_answers(story)
         except Fault as fault:
             yield where, fault
             continue
         for place, record in _turns(questions, answers, where):
             if isinstance(record, dict):
                 turn = record.pop("turn")
+                said = json.dumps([record["tgt"], *others.get(turn, [])], ensure_ascii=False)
                 record = {"qid": f"{name}_{turn}", "knowledge": knowledge, **record}
+                record["answers"] = said
             yield place, record
+
+
+def _other_answers(story: Record) -> dict[int, list[str]]:
+    """What further people answered, by turn."""
+    found: dict[int, list[str]] = {}
+    people = value_of(story, "additional_answers", dict) if "additional_answers" in story else {}
+    for answers in people.values():
+        for item in answers:
+            found.setdefault(value_of(item, "turn_id", int), []).append(_turn(item, "answer"))
+    return found
 
 
 def _turns(questions: list, answers: list, where: str) -> Iterator[tuple[str, Record | Fault]]:
