@@ -117,7 +117,7 @@ def test_too_many_bad_records_leave_nothing(run_import, cola: Path, tmp_path: Pa
     write_lines(cola / "dev.tsv", *COLA, *bad)
     with pytest.raises(UserError, match=r"dev\.tsv: 11 of 13 records cannot be used, first .*:3:"):
         run_import(*GLUE)
-    assert list((tmp_path / "data/glue/cola").iterdir()) == []
+    assert not (tmp_path / "data/glue/cola").exists()
     output = run_import(*GLUE, "--bad_record_limit", "0.9")
     assert manifest_of(output)["parts"]["dev.tsv"]["bad_records"] == 11
 

@@ -71,7 +71,12 @@ def write_report(
 
 
 def _table(header: Sequence[str], rows: Sequence[Sequence[Any]]) -> Iterator[str]:
-    """A table whose first column is a name; a cell that begins with ! is a warning."""
+    """A table whose first column is a name; a cell that begins with ! is a warning.
+
+    Columns without any value are left out.
+    """
+    kept = [n for n in range(len(header)) if any(row[n] != "" for row in rows)]
+    header, rows = [header[n] for n in kept], [[row[n] for n in kept] for row in rows]
     yield "<table><tr>"
     yield "".join(f"<th{_class(n)}>{html.escape(name)}</th>" for n, name in enumerate(header))
     yield "</tr>\n"

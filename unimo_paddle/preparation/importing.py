@@ -157,6 +157,8 @@ def run_import(plan: ImportPlan, arguments: argparse.Namespace) -> None:
         unfinished.rename(output / _READY)
     finally:
         shutil.rmtree(unfinished, ignore_errors=True)
+        if not any(output.iterdir()):
+            output.rmdir()
     for name in earlier - manifest["outputs"].keys():
         (output / name).unlink(missing_ok=True)
     _put_in_place(output)
