@@ -72,7 +72,7 @@ def test_cola_without_a_header(run_import, read_classes, tmp_path: Path) -> None
     ]
     (bare,) = read_classes(output / "test.tsv", ("0", "1"))
     assert (bare.label, bare.text_a) == (None, "Boats home .")
-    assert output == tmp_path / "data/glue/cola" and not (output / "dev.tsv").exists()
+    assert output == tmp_path / "data/cola" and not (output / "dev.tsv").exists()
     assert manifest_of(output)["parts"]["train.tsv"]["labels"] == {"1": 1, "0": 1}
 
 
@@ -123,7 +123,7 @@ def test_a_table_of_bad_rows_is_one_line(run_import, tmp_path: Path, rows, messa
     with pytest.raises(UserError) as caught:
         run_import(glue, "--set", "cola", "--input", "CoLA")
     assert message in str(caught.value) and "\n" not in str(caught.value)
-    assert not (tmp_path / "data/glue/cola").exists()
+    assert not (tmp_path / "data/cola").exists()
 
 
 @pytest.mark.parametrize(

@@ -69,7 +69,7 @@ def test_the_same_again_is_up_to_date(run_import, cola: Path, capsys) -> None:
     times = {path: path.stat().st_mtime_ns for path in output.iterdir()}
     capsys.readouterr()
     run_import(*GLUE)
-    assert capsys.readouterr().out == "up to date: data/glue/cola\n"
+    assert capsys.readouterr().out == "up to date: data/cola\n"
     assert state_of(output) == before
     assert {path: path.stat().st_mtime_ns for path in output.iterdir()} == times
 
@@ -102,11 +102,11 @@ def test_a_deleted_output_is_made_again(run_import, cola: Path) -> None:
 
 
 def test_files_of_others_are_not_overwritten(run_import, cola: Path, tmp_path: Path) -> None:
-    write_lines(tmp_path / "data/glue/cola/train.tsv", "mine")
-    write_lines(tmp_path / "data/glue/cola/notes.txt", "mine")
-    with pytest.raises(UserError, match=r"data/glue/cola/train\.tsv is there and was not imported"):
+    write_lines(tmp_path / "data/cola/train.tsv", "mine")
+    write_lines(tmp_path / "data/cola/notes.txt", "mine")
+    with pytest.raises(UserError, match=r"data/cola/train\.tsv is there and was not imported"):
         run_import(*GLUE)
-    assert (tmp_path / "data/glue/cola/train.tsv").read_text() == "mine\n"
+    assert (tmp_path / "data/cola/train.tsv").read_text() == "mine\n"
 
 
 # ---- whole or not at all
@@ -117,7 +117,7 @@ def test_too_many_bad_records_leave_nothing(run_import, cola: Path, tmp_path: Pa
     write_lines(cola / "dev.tsv", *COLA, *bad)
     with pytest.raises(UserError, match=r"dev\.tsv: 11 of 13 records cannot be used, first .*:3:"):
         run_import(*GLUE)
-    assert not (tmp_path / "data/glue/cola").exists()
+    assert not (tmp_path / "data/cola").exists()
     output = run_import(*GLUE, "--bad_record_limit", "0.9")
     assert manifest_of(output)["parts"]["dev.tsv"]["bad_records"] == 11
 

@@ -6,7 +6,7 @@ a label. docs/formats.md lists all sets.
 
 examples:
     python tools/prepare_data.py glue --set cola --input GLUE/CoLA
-    python tools/prepare_data.py glue --set mnli --input GLUE/MNLI --output data/glue/mnli
+    python tools/prepare_data.py glue --set mnli --input GLUE/MNLI --output data/mnli
 """
 
 from __future__ import annotations
@@ -32,14 +32,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the options."""
     parser.add_argument("--set", choices=sorted(GLUE_SETS), required=True, help="which of them")
     parser.add_argument("--input", type=Path, required=True, help="folder of the published tables")
-    add_import_arguments(parser, output="data/glue/SET")
+    add_import_arguments(parser, output="data/SET")
 
 
 def run(arguments: argparse.Namespace) -> None:
     """Import the tables that are there."""
     name, form = arguments.set, GLUE_SETS[arguments.set]
-    if arguments.output == Path("data/glue/SET"):
-        arguments.output = Path("data/glue") / name
+    if arguments.output == Path("data/SET"):
+        arguments.output = Path("data") / name
     found = {
         split: arguments.input / file
         for split, file in form.files.items()
