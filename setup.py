@@ -55,6 +55,7 @@ def dependencies() -> list[str]:
         "HanTa>=1.2",
         "draccus>=0.11,<0.12",
         "faiss-cpu>=1.9",
+        "ijson>=3.2",
         "imagehash>=4.3",
         "inflect>=7.5",
         "lemminflect>=0.2.3",

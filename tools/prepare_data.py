@@ -1,5 +1,10 @@
 """Prepare data once, before training; each command explains itself with --help.
 
+Published data sets become the files that tasks read (docs/formats.md); pairs are rewritten, mined
+for and looked through; the built-in data are drawn.
+
+    python tools/prepare_data.py glue --set cola --input GLUE/CoLA
+    python tools/prepare_data.py karpathy --set coco --input dataset_coco.json --images coco_images
     python tools/prepare_data.py leaks --pairs mine/train.jsonl --splits mine/dev.jsonl
     python tools/prepare_data.py rewrite --pairs mine/train.jsonl --output mine/train.rewritten
     python tools/prepare_data.py inspect --pairs mine/train.jsonl \\
@@ -16,10 +21,38 @@ import argparse
 import unimo_paddle  # noqa: F401  first of ours: it sets the threads before Paddle is imported
 from unimo_paddle.errors import ToolParser, report_user_errors
 from unimo_paddle.logger import configure_logging
-from unimo_paddle.preparation import inspect_rewrites, leaks, mine, rewrite, scenes
+from unimo_paddle.preparation import (
+    coco,
+    conceptual,
+    coqa,
+    flickr,
+    glue,
+    inspect_rewrites,
+    karpathy,
+    leaks,
+    mine,
+    rewrite,
+    scenes,
+    shards,
+    snli_ve,
+    squad,
+    summaries,
+    vqa,
+)
 
 # A command is a module with add_arguments(parser) and run(arguments); its docstring is its help.
 COMMANDS = {
+    "glue": glue,
+    "summaries": summaries,
+    "squad": squad,
+    "coqa": coqa,
+    "karpathy": karpathy,
+    "coco": coco,
+    "flickr": flickr,
+    "snli_ve": snli_ve,
+    "vqa": vqa,
+    "conceptual": conceptual,
+    "shards": shards,
     "leaks": leaks,
     "rewrite": rewrite,
     "inspect": inspect_rewrites,

@@ -6,13 +6,16 @@ import hashlib
 from collections.abc import Iterable
 from pathlib import Path
 
+from unimo_paddle.data.shards import is_sharded, list_shards, split_member
 from unimo_paddle.errors import UserError
 
 _BYTES_AT_ONCE = 1 << 20
 
 
 def fingerprint_of(path: Path) -> str:
-    """SHA-256 of a file's bytes."""
+    """SHA-256 of a file's bytes; of shards, which may be huge, that of ``quick_fingerprint_of``."""
+    if is_sharded(path):
+        return quick_fingerprint_of(list_shards(path))
     digest = hashlib.sha256()
     try:
         with path.open("rb") as file:
@@ -27,8 +30,9 @@ def quick_fingerprint_of(paths: Iterable[Path]) -> str:
     """SHA-256 of names, sizes and times of change: cheap, and different after any usual change."""
     digest = hashlib.sha256()
     for path in paths:
+        inside = split_member(path)
         try:
-            state = path.stat()
+            state = (path if inside is None else inside[0]).stat()
         except OSError as error:
             raise UserError(f"{path} cannot be read: {error.strerror}; check the path") from None
         digest.update(f"{path}\0{state.st_size}\0{state.st_mtime_ns}\n".encode("utf-8", "replace"))

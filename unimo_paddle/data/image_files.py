@@ -9,6 +9,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 
+from unimo_paddle.data.shards import read_bytes, size_of
 from unimo_paddle.errors import BadSample
 
 MAX_PIXELS = 10**8
@@ -36,7 +37,7 @@ class ImageHeader:
 def read_image(
     path: Path | str, *, max_pixels: int = MAX_PIXELS, min_side: int | None = None
 ) -> np.ndarray:
-    """Read a JPEG, PNG, WebP or BMP file as [H, W, 3] uint8, red first.
+    """Read a JPEG, PNG, WebP or BMP file, or image of a shard, as [H, W, 3] uint8, red first.
 
     Grey, CMYK and 16-bit images become 8-bit colour; EXIF rotation is applied (not to images with
     an alpha channel, which are laid on white). Whatever cannot be read raises BadSample.
@@ -48,9 +49,9 @@ def read_image(
     """
     path = Path(path)
     try:
-        if path.stat().st_size > BYTES_PER_PIXEL * max_pixels:
+        if size_of(path) > BYTES_PER_PIXEL * max_pixels:
             raise BadSample(str(path), f"file is too large for {max_pixels} pixels")
-        data = path.read_bytes()
+        data = read_bytes(path)
     except OSError as error:
         raise BadSample(str(path), f"cannot be read: {error.strerror}") from None
     return decode_image(data, where=str(path), max_pixels=max_pixels, min_side=min_side)

@@ -25,6 +25,7 @@ from unimo_paddle.data.fingerprints import quick_fingerprint_of
 from unimo_paddle.data.leaked_captions import SAME_WORDS, CaptionSearch, Leak
 from unimo_paddle.data.prints import find_copies, print_images
 from unimo_paddle.data.publish import publish
+from unimo_paddle.data.shards import files_of, folder_of
 from unimo_paddle.data.sources import read_images, read_pairs
 from unimo_paddle.errors import UserError
 
@@ -179,7 +180,8 @@ class _Search:
 
     def report(self) -> LeakReport:
         """What was found, now or earlier."""
-        seen = [self.pairs, *self.splits, *self.texts, *self._seen_images()]
+        files = [path for given in (self.pairs, *self.splits) for path in files_of(given)]
+        seen = [*files, *self.texts, *self._seen_images()]
         seen += [path for path, _ in self._split_images()]
         roles = f"{len(self.splits)} {len(self.texts)} {self.images}"
         key = f"{VERSION} {roles} {quick_fingerprint_of(seen)}"
@@ -262,7 +264,7 @@ class _Search:
 
 def _name(path: Path, folder: Path) -> str:
     """A path from a folder that it lies in."""
-    return str(path.relative_to(folder.resolve()))
+    return str(path.relative_to(folder_of(folder).resolve()))
 
 
 def _short(key: str) -> str:

@@ -22,6 +22,7 @@ import numpy as np
 
 from unimo_paddle.data.faiss_library import load_faiss
 from unimo_paddle.data.image_files import decode_image
+from unimo_paddle.data.shards import read_bytes
 from unimo_paddle.errors import BadSample
 
 PRINT = np.dtype(
@@ -73,7 +74,7 @@ def print_image(path: Path) -> np.void:
     """The print of one file."""
     row = np.zeros((), PRINT)
     try:
-        data = path.read_bytes()
+        data = read_bytes(path)
         grey = _grey_of(data, str(path))
     except (OSError, BadSample):
         return row[()]
@@ -177,7 +178,7 @@ def _overlay(this: Path, that: Path, is_mirrored: bool) -> float:
 
 @lru_cache(maxsize=4096)
 def _grey(path: Path) -> np.ndarray:
-    return _grey_of(path.read_bytes(), str(path))
+    return _grey_of(read_bytes(path), str(path))
 
 
 def _grey_of(data: bytes, where: str) -> np.ndarray:

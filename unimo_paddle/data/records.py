@@ -14,10 +14,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Generic, TypeVar, overload
 
+from unimo_paddle.data.shards import has_member, split_member
 from unimo_paddle.errors import BadSample, UserError
 
 logger = logging.getLogger(__name__)
 
+Item = TypeVar("Item")
 Record = TypeVar("Record")
 
 MAX_TEXT_BYTES = 10**6  # of one caption or paragraph
@@ -48,37 +50,66 @@ class Source(Sequence[Record], Generic[Record]):
         return self.records[index]
 
 
+class Tally:
+    """Counts what a file's records are worth, and refuses it when too many are worth nothing.
+
+    Args:
+        path: of the file, for messages.
+        bad_record_limit: share of the records that may be rejected (at least 10 may).
+    """
+
+    def __init__(self, path: Path, *, bad_record_limit: float) -> None:
+        self.path = path
+        self.rejected: list[BadSample] = []
+        self.num_accepted = 0
+        self._limit = bad_record_limit
+
+    def accept(self) -> None:
+        """Count a usable record."""
+        self.num_accepted += 1
+
+    def reject(self, where: str, fault: Fault) -> None:
+        """Count a record that cannot be used, and name it if it is one of the first."""
+        bad = BadSample(where, str(fault))
+        if len(self.rejected) < TOLERATED_RECORDS:
+            logger.warning("skipped %s", bad)
+        self.rejected.append(bad)
+
+    def check(self) -> None:
+        """Raise where the file has no usable record or more bad ones than the limit."""
+        rejected, total = self.rejected, self.num_accepted + len(self.rejected)
+        if rejected and (
+            not self.num_accepted or len(rejected) > max(TOLERATED_RECORDS, self._limit * total)
+        ):
+            raise UserError(
+                f"{self.path}: {len(rejected)} of {total} records cannot be used, first "
+                f"{rejected[0]}; mend the file"
+            )
+        if not total:
+            raise UserError(f"{self.path} holds no records")
+        if rejected:
+            logger.warning("%s: skipped %d of %d records", self.path, len(rejected), total)
+
+
 def gather(
     path: Path,
-    items: Iterable[tuple[str, str | Fault]],
-    parse: Callable[[str], Record],
+    items: Iterable[tuple[str, Item | Fault]],
+    parse: Callable[[Item], Record],
     *,
     bad_record_limit: float,
 ) -> Source[Record]:
     """Parse named items (``where`` and text) and apply the cap on what is rejected."""
-    records, rejected = [], []
+    records, tally = [], Tally(path, bad_record_limit=bad_record_limit)
     for where, item in items:
         try:
             if isinstance(item, Fault):
                 raise item
             records.append(parse(item))
+            tally.accept()
         except Fault as fault:
-            rejected.append(BadSample(where, str(fault)))
-    total = len(records) + len(rejected)
-    for bad in rejected[:TOLERATED_RECORDS]:
-        logger.warning("skipped %s", bad)
-    if rejected and (
-        not records or len(rejected) > max(TOLERATED_RECORDS, bad_record_limit * total)
-    ):
-        raise UserError(
-            f"{path}: {len(rejected)} of {total} records cannot be used, first {rejected[0]}; "
-            "mend the file"
-        )
-    if not total:
-        raise UserError(f"{path} holds no records")
-    if rejected:
-        logger.warning("%s: skipped %d of %d records", path, len(rejected), total)
-    return Source(records, tuple(rejected))
+            tally.reject(where, fault)
+    tally.check()
+    return Source(records, tuple(tally.rejected))
 
 
 def read_lines(path: Path) -> Iterator[tuple[str, str | Fault]]:
@@ -155,11 +186,14 @@ class Folder:
         self._parents: dict[str, str] = {}
 
     def find(self, name: str) -> Path:
-        """Resolve a relative path to an existing file inside the folder."""
+        """Resolve a relative path to an existing file, or image of a shard, inside the folder."""
         if len(name) > MAX_PATH_CHARACTERS:
             raise Fault(f"path of {len(name)} characters exceeds {MAX_PATH_CHARACTERS}")
         if "\0" in name or os.path.isabs(name) or ".." in Path(name).parts:
             raise Fault(f"path {name!r} must be relative and stay inside the folder")
+        inside = split_member(os.path.join(self._root, name))
+        if inside is not None:
+            return self._find_member(*inside, name)
         parent, base = os.path.split(os.path.join(self._root, name))
         if parent not in self._parents:
             self._parents[parent] = os.path.realpath(parent)
@@ -171,3 +205,8 @@ class Folder:
         if not os.path.isfile(path):
             raise Fault(f"file {name!r} does not exist in {self._folder}")
         return Path(path)
+
+    def _find_member(self, shard: Path, member: str, name: str) -> Path:
+        if not has_member(shard, member):
+            raise Fault(f"image {name!r} does not exist in {self._folder}")
+        return self.find(os.path.relpath(shard, self._root)) / member

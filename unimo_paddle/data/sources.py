@@ -8,6 +8,7 @@ from __future__ import annotations
 import base64
 import binascii
 import functools
+import os
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
@@ -15,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from tqdm import tqdm
 
 from unimo_paddle.data.images import Regions
 from unimo_paddle.data.objects import LabelledObject, parse_objects
@@ -29,9 +31,15 @@ from unimo_paddle.data.records import (
     text_of,
     texts_of,
 )
+from unimo_paddle.data.shards import (
+    IMAGE_SUFFIXES,
+    index_of,
+    is_sharded,
+    list_images,
+    list_shards,
+    texts_of_shard,
+)
 from unimo_paddle.errors import BadSample, UserError
-
-IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp")
 
 
 @dataclass(frozen=True)
@@ -58,7 +66,7 @@ class PairRecord:
 
 
 def read_pairs(path: Path | str, *, bad_record_limit: float = 0.01) -> Source[PairRecord]:
-    """Read image-text pairs from a file of JSON lines.
+    """Read image-text pairs from a file of JSON lines, or from tar shards (``data.shards``).
 
     A line is ``{"image": path, "captions": [text, ...]}`` with optional ``tags`` (list of text),
     ``objects`` (list of ``{"box": [x1, y1, x2, y2], "names": [text, ...]}``, the box as shares of
@@ -74,8 +82,7 @@ def read_pairs(path: Path | str, *, bad_record_limit: float = 0.01) -> Source[Pa
     folder = Folder(path.parent)
     groups: dict[Path, int] = {}
 
-    def parse(line: str) -> PairRecord:
-        record = parse_object(line)
+    def parse(record: dict[str, Any]) -> PairRecord:
         image = folder.find(text_of(record, "image"))
         return PairRecord(
             image=image,
@@ -87,7 +94,47 @@ def read_pairs(path: Path | str, *, bad_record_limit: float = 0.01) -> Source[Pa
             group=groups.setdefault(image, len(groups)),
         )
 
-    return gather(path, read_lines(path), parse, bad_record_limit=bad_record_limit)
+    if is_sharded(path):
+        return gather(path, read_samples(path), parse, bad_record_limit=bad_record_limit)
+    return gather(
+        path,
+        read_lines(path),
+        lambda line: parse(parse_object(line)),
+        bad_record_limit=bad_record_limit,
+    )
+
+
+def read_samples(pattern: Path | str) -> Iterator[tuple[str, dict[str, Any] | Fault]]:
+    """Shard with member, and record of every sample of shards, as a line of pairs would hold it.
+
+    ``image`` is relative to the folder of the first shard.
+    """
+    shards = list_shards(pattern)
+    root = shards[0].parent
+    for shard in tqdm(shards, desc="shards", unit="shard", mininterval=1, disable=len(shards) < 2):
+        said, folder = texts_of_shard(shard), os.path.relpath(shard, root)
+        for name, texts in zip(index_of(shard).image_names, said["of_images"], strict=True):
+            try:
+                record: dict[str, Any] | Fault = _said_of_image(texts)
+                record["image"] = f"{folder}/{name}"
+            except Fault as fault:
+                record = fault
+            yield f"{shard}: {name}", record
+        for name in said["alone"]:
+            yield f"{shard}: {name}", Fault("there is no image for it")
+
+
+def _said_of_image(texts: dict[str, str | None]) -> dict[str, Any]:
+    for suffix, text in texts.items():
+        if text is None:
+            raise Fault(f"its {suffix} is not UTF-8 text of at most {MAX_TEXT_BYTES} bytes")
+    record = parse_object(texts[".json"]) if ".json" in texts else {}
+    if "captions" not in record:
+        lines = [line for line in texts.get(".txt", "").splitlines() if line.strip()]
+        record["captions"] = lines or [record[key] for key in ("caption",) if key in record]
+    if not record["captions"]:
+        raise Fault("nothing is said of it: there is no line in a .txt and no caption in a .json")
+    return record
 
 
 @dataclass(frozen=True)
@@ -192,8 +239,10 @@ def read_texts(
 
 
 def read_images(folder: Path | str) -> Source[Path]:
-    """List the image files in a folder and its subfolders, in order of their names."""
+    """List the images of shards, or the files in and below a folder in order of their names."""
     folder = Path(folder)
+    if is_sharded(folder):
+        return Source(list_images(folder))
     if not folder.is_dir():
         raise UserError(f"image folder {folder} does not exist; check the path")
     inside = Folder(folder)

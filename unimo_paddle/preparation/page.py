@@ -44,19 +44,20 @@ def write_page(path: Path, mined: Mined, pairs: Path, *, num_pairs: int) -> None
 
 
 def _section(record: PairRecord, number: int, mined: Mined) -> Iterator[str]:
-    yield f"<section><div>{_picture(record.image, f'record {number}')}"
+    yield f"<section><div>{picture(record.image, f'record {number}')}"
     yield from (f"<p>{html.escape(text)}</p>" for text in record.captions)
     yield "</div><div>"
     if mined.has_images:
         for image in mined.images(number)[:NUM_IMAGES]:
-            yield _picture(image.path, f"{image.score:.2f}")
+            yield picture(image.path, f"{image.score:.2f}")
     if mined.has_texts:
         for near in mined.texts(number)[:NUM_TEXTS]:
             yield f'<p><span class="score">{near.score:.2f}</span> {html.escape(near.text)}</p>'
     yield "</div></section>\n"
 
 
-def _picture(path: Path, caption: str) -> str:
+def picture(path: Path, caption: str) -> str:
+    """A small image with words below it, or what is wrong with it."""
     try:
         pixels = read_image(path, min_side=_HEIGHT)
     except BadSample as bad:

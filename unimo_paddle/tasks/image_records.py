@@ -24,6 +24,7 @@ from unimo_paddle.data.objects import LabelledObject, encode_objects, parse_obje
 from unimo_paddle.data.records import Fault, Folder, gather, parse_object, read_lines, text_of
 from unimo_paddle.data.scenes import SceneConfig, ensure_scenes
 from unimo_paddle.data.sequences import mark_ids, mark_text
+from unimo_paddle.data.shards import split_member
 from unimo_paddle.data.sources import parse_regions
 from unimo_paddle.errors import BadSample, UserError
 from unimo_paddle.models import ModelConfig
@@ -198,7 +199,7 @@ class ImageTask(FineTuningTask):
 
 def _existing_file(name: str) -> Path:
     path = Path(name)
-    if not path.is_file():
+    if not path.is_file() and split_member(path) is None:
         raise BadSample(name, "there is no such image file")
     return path
 

@@ -19,6 +19,7 @@ from unimo_paddle.data.mining.neighbours import DenseTable, SparseTable, warn_if
 from unimo_paddle.data.mining.sides import Side
 from unimo_paddle.data.mining.texts import WordWeights
 from unimo_paddle.data.prints import find_copies, print_images
+from unimo_paddle.data.shards import folder_of
 from unimo_paddle.data.sources import PairRecord, labels_path, read_labelled_images
 from unimo_paddle.errors import UserError
 
@@ -99,7 +100,7 @@ class ImageSide:
             found = self._by_objects(kept, count)
         else:
             found = self._by_features(kept, count, embed or describe_looks, exact_rows)
-        folder = self._collection.folder.resolve()
+        folder = folder_of(self._collection.folder).resolve()
         names = [str(path.relative_to(folder)) for path in self._collection.paths]
         return Side(found, self._query_of, names)
 

@@ -20,6 +20,7 @@ from unimo_paddle.data.mining.mined import Column, Mined, read_metadata, write_m
 from unimo_paddle.data.mining.neighbours import EXACT_ROWS
 from unimo_paddle.data.mining.sides import columns_of
 from unimo_paddle.data.mining.text_side import TextSide
+from unimo_paddle.data.shards import folder_of
 from unimo_paddle.data.sources import read_images, read_pairs
 from unimo_paddle.errors import UserError
 
@@ -143,7 +144,7 @@ class _Job:
             images = ImageSide(shop, self.records, self.split_records, self.collection)
             side = images.mine(self.way, options.num_neighbours, embed, **limits)
             columns += columns_of(side, "image", "image_names", "image_name_offsets")
-            folder = self.collection.folder.resolve()
+            folder = folder_of(self.collection.folder).resolve()
             ways["images_by"] = self.way
             ways["images_dir"] = os.path.relpath(folder, options.output.parent.resolve())
         if options.texts:
