@@ -232,6 +232,18 @@ class PretrainingTask(Task):
         """Pairs, texts and images in the shares of the mixture."""
         return self.encoder.training_streams(self._stream_sizes(batch_size))
 
+    def training_fields(self, batch_size: int) -> tuple[Field, ...]:
+        """Those of the streams that have a share."""
+        encoder = self.encoder
+        single = [name for name in self._stream_sizes(batch_size) if name != "pairs"]
+        groups = [encoder.pair_fields(self.config.data.captions_per_image)]
+        groups += map(encoder.masked_fields, single)
+        return tuple(item for fields in groups for item in fields)
+
+    def evaluation_fields(self) -> tuple[Field, ...]:
+        """Those of a pair with one caption."""
+        return self.encoder.pair_fields(1)
+
     def _stream_sizes(self, batch_size: int) -> dict[str, int]:
         """Samples of each stream; streams that no objective needs get none."""
         shares = dict(vars(self.config.mixture))
