@@ -1,4 +1,4 @@
-"""The files that a run reads, whether they are there, and the command that makes those that are not."""
+"""The files that a run reads, whether they are there, and how those that are not are made."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from unimo_paddle.data.scenes.dataset import check_manifest
 from unimo_paddle.tasks.vocabulary import VOCABULARY_DIR
 from unimo_paddle.trainer import ASSETS_DIR, CHECKPOINT_DIR
 
-# Settings of a task and of its data that name files or folders, in the order in which they are told.
+# Settings of a task and of its data that name files or folders, in the order of telling.
 PATH_SETTINGS = (
     *("train", "pairs", "splits", "features", "image_ids", "objects", "image_dir", "regions"),
     *("texts", "statements", "images", "rewrites", "mined", "split_rewrites", "answers"),
@@ -22,6 +22,7 @@ PATH_SETTINGS = (
 VOCABULARY_SETTINGS = ("encoder_json", "vocab_bpe", "vocab_txt", "folder")
 CONFIGS_DIR = Path("configs")
 FORMATS = "docs/data.md says what it holds"
+ORIGINAL = "the authors' own files, or public ones in their place: docs/finetuning.md"
 
 
 @dataclass(frozen=True)
@@ -107,7 +108,8 @@ def _remedy(config: RunConfig, name: str, part: str, path: Path) -> str:
             texts = " ".join(map(str, data.texts or [folder / "texts.txt"]))
             command = f"mine --images {data.images or folder / IMAGES_ONLY} --texts {texts}"
         return f"python tools/prepare_data.py {command} --pairs {pairs} --output {path}"
-    return getattr(data, "prepare", None) or FORMATS
+    is_original = getattr(data, "source", None) == "original"
+    return getattr(data, "prepare", None) or (ORIGINAL if is_original else FORMATS)
 
 
 def _vocabulary(config: RunConfig) -> Iterator[Need]:

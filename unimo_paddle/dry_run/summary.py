@@ -29,7 +29,7 @@ from unimo_paddle.tasks.pretraining import PretrainingConfig
 from unimo_paddle.trainer import CHECKPOINT_DIR, Trainer
 
 NUM_TIMED = 3  # updates that are run, after one more
-MOST_SECONDS = 3.0  # counted for an update that is run
+MOST_SECONDS = 5.0  # counted for an update that is run
 WIDTH = 12  # of the names of the lines
 
 
@@ -56,7 +56,7 @@ def summarise(config: RunConfig) -> Summary:
     num_missing = sum(need.is_missing for need in needs)
     lines = [*_lines("task", [_task(config)]), *_lines("files", _files(needs))]
     lines += _lines("output", [_output(Path(config.output_dir))])
-    lines += _estimate(config, all(need.is_there for need in needs if need.is_needed))
+    lines += _estimate(config, needs)
     if num_missing:
         lines.append(f"{num_missing} of {len(needs)} files are missing; nothing was trained")
     else:
@@ -103,7 +103,8 @@ def _output(folder: Path) -> str:
 # ---- size, memory, time
 
 
-def _estimate(config: RunConfig, is_complete: bool) -> list[str]:
+def _estimate(config: RunConfig, needs: list[Need]) -> list[str]:
+    is_complete = all(need.is_there for need in needs if need.is_needed)
     with tempfile.TemporaryDirectory() as folder:
         task = config.task.build(config.model, Path(folder))
         lengths = longest = _assumed(config)

@@ -163,7 +163,10 @@ class FineTuningTask(Task):
     def read_split(self, split: str) -> Sequence[Any]:
         """The records of a split, read once."""
         if split not in self._splits:
-            self._splits[split] = self.read(self.split_path(split))
+            path = self.split_path(split)
+            if self.data.prepare and not path.exists():
+                raise UserError(f"{path} does not exist; make it: {self.data.prepare}")
+            self._splits[split] = self.read(path)
         return self._splits[split]
 
     def split_path(self, split: str) -> Path:

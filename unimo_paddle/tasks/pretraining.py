@@ -18,7 +18,7 @@ import paddle
 from paddle import Tensor
 
 from unimo_paddle.data.correlation import correlated_projections
-from unimo_paddle.data.fields import Sample
+from unimo_paddle.data.fields import Field, Sample
 from unimo_paddle.data.loader import Stream
 from unimo_paddle.data.rewriting import RewrittenCaptions
 from unimo_paddle.errors import UserError
