@@ -7,6 +7,7 @@
     python tools/prepare_data.py mine --pairs mine/train.jsonl --images mine/unlabelled \\
         --texts mine/corpus.txt --output mine/mined.safetensors
     python tools/prepare_data.py scenes --output runs/data/scenes
+    python tools/prepare_data.py scene_texts --output runs/data/scene_texts
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ import argparse
 import unimo_paddle  # noqa: F401  first of ours: it sets the threads before Paddle is imported
 from unimo_paddle.errors import ToolParser, report_user_errors
 from unimo_paddle.logger import configure_logging
-from unimo_paddle.preparation import inspect_rewrites, leaks, mine, rewrite, scenes
+from unimo_paddle.preparation import inspect_rewrites, leaks, mine, rewrite, scene_texts, scenes
 
 # A command is a module with add_arguments(parser) and run(arguments); its docstring is its help.
 COMMANDS = {
@@ -25,6 +26,7 @@ COMMANDS = {
     "inspect": inspect_rewrites,
     "mine": mine,
     "scenes": scenes,
+    "scene_texts": scene_texts,
 }
 
 

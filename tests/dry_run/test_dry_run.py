@@ -57,7 +57,7 @@ def test_missing_data_are_told_with_the_command_that_makes_them(run_tool, recipe
     assert "missing  " + str(recipe.parent / "train.tsv") in done.stdout
     assert COMMAND in done.stdout
     assert "40 (2 epochs over 100 records)" in done.stdout
-    assert done.stdout.splitlines()[-1] == "1 of 1 files are missing; nothing was trained"
+    assert done.stdout.splitlines()[-1] == "missing: 1 of 1 files; nothing was trained"
     trained = run_tool("train", "--config", recipe, *given)
     assert trained.returncode == 2
     assert trained.stderr.strip().splitlines()[-1].endswith(f"does not exist; make it: {COMMAND}")

@@ -23,10 +23,12 @@ from unimo_paddle.tasks.pretraining import PretrainingConfig
 
 PROCESS_BYTES = 600 << 20  # measured: docs/finetuning.md
 SHARE = 0.5  # of the rate of products that updates reach here; measured: docs/finetuning.md
+MOST_OBJECTS = 4  # of a built-in scene
 NUM_SAMPLES = 128  # records whose lengths are looked at
 _STATE_BYTES = 16  # a parameter: itself, its gradient, two moments
 _LOGITS = 3
 _SECONDS = 0.2  # of products that are timed
+_ACCELERATED = 1e11  # operations of an update; of fewer an accelerator mostly waits
 _MOST_ROWS = 512  # of such a product; more are no faster
 
 
@@ -142,8 +144,9 @@ def assumed_lengths(task: Any) -> Lengths:
     regions = 0
     if hasattr(data, "image"):
         image = data.image
-        is_grid = image.kind == "patches"
-        regions = 1 + (image.grid_size**2 if is_grid else image.max_regions)
+        regions = 1 + (image.grid_size**2 if image.kind == "patches" else image.max_regions)
+        if image.kind == "objects" and data.source == "scenes":
+            regions = 1 + MOST_OBJECTS
     if language is not None:
         target = language.max_target_length
         if hasattr(data, "max_source_length"):
@@ -206,6 +209,11 @@ def product_rate(hidden_size: int, num_rows: int) -> float:
         executor.run(main, feed=feed, fetch_list=[total])
         fastest = min(fastest, time.perf_counter() - start)
     return 8.0 * rows * hidden_size**2 / fastest
+
+
+def fills_accelerator(cost: Cost) -> bool:
+    """Whether an update is large enough for such a rate to be believed."""
+    return cost.operations >= _ACCELERATED
 
 
 def accelerator_rate() -> float:

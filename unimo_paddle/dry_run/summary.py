@@ -19,6 +19,7 @@ from unimo_paddle.dry_run.cost import (
     accelerator_rate,
     assumed_lengths,
     cost_of,
+    fills_accelerator,
     measured_lengths,
     product_rate,
 )
@@ -58,7 +59,7 @@ def summarise(config: RunConfig) -> Summary:
     lines += _lines("output", [_output(Path(config.output_dir))])
     lines += _estimate(config, needs)
     if num_missing:
-        lines.append(f"{num_missing} of {len(needs)} files are missing; nothing was trained")
+        lines.append(f"missing: {num_missing} of {len(needs)} files; nothing was trained")
     else:
         lines.append("everything is here; nothing was trained")
     return Summary("\n".join(lines), num_missing)
@@ -187,7 +188,8 @@ def _updates(
     count = f"{steps:,}" if steps is not None else "a number unknown without the data"
     if train.num_epochs is not None:
         known = f" over {num_records:,} records" if num_records is not None else ""
-        count += f" ({train.num_epochs:g} epochs{known})"
+        epochs = "epoch" if train.num_epochs == 1 else "epochs"
+        count += f" ({train.num_epochs:g} {epochs}{known})"
     passes = f" in {train.gradient_accumulation} passes" if train.gradient_accumulation > 1 else ""
     samples = train.batch_size * train.gradient_accumulation
     sequences = sum(number for number, _ in cost.work.sequences)
@@ -214,9 +216,12 @@ def _time(cost: Cost, rate: float, trial: _Trial | None, steps: int | None) -> l
         f"estimate: {cost.operations:.2g} operations an update",
         f"here {_span(here)} an update{_whole(here, steps)}, at {rate / 1e9:.0f} GFLOP/s: "
         f"{SHARE:.0%} of a product timed now",
-        f"one H100 {_span(there)} an update{_whole(there, steps)}, at "
-        f"{accelerator_rate() / 1e12:.0f} TFLOP/s in float32, assumed; not run there",
     ]
+    if fills_accelerator(cost):
+        lines.append(
+            f"one H100 {_span(there)} an update{_whole(there, steps)}, at "
+            f"{accelerator_rate() / 1e12:.0f} TFLOP/s in float32, assumed; not run there"
+        )
     if trial:
         lines.append(
             f"measured here: {_span(trial.seconds)} an update{_whole(trial.seconds, steps)}, "
