@@ -12,6 +12,7 @@ for and looked through; the built-in data are drawn.
     python tools/prepare_data.py mine --pairs mine/train.jsonl --images mine/unlabelled \\
         --texts mine/corpus.txt --output mine/mined.safetensors
     python tools/prepare_data.py scenes --output runs/data/scenes
+    python tools/prepare_data.py scene_texts --output runs/data/scene_texts
 """
 
 from __future__ import annotations
@@ -32,6 +33,7 @@ from unimo_paddle.preparation import (
     leaks,
     mine,
     rewrite,
+    scene_texts,
     scenes,
     shards,
     snli_ve,
@@ -58,6 +60,7 @@ COMMANDS = {
     "inspect": inspect_rewrites,
     "mine": mine,
     "scenes": scenes,
+    "scene_texts": scene_texts,
 }
 
 

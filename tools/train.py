@@ -6,8 +6,9 @@ import sys
 from pathlib import Path
 
 from unimo_paddle import distributed
-from unimo_paddle.config import build_trainer, parse_training
-from unimo_paddle.errors import report_user_errors
+from unimo_paddle.config import build_trainer, parse_command, parse_training
+from unimo_paddle.dry_run import summarise
+from unimo_paddle.errors import USER_ERROR_CODE, report_user_errors
 from unimo_paddle.evaluation import format_table, write_report
 from unimo_paddle.logger import configure_logging
 from unimo_paddle.process import STOPPED_CODE, ignore_stops, tune_process
@@ -17,9 +18,14 @@ from unimo_paddle.trainer import RunStopped
 @report_user_errors
 def main() -> None:
     """Parse the settings, train, and print what was learnt."""
-    config, resume = parse_training(sys.argv[1:])
+    config, options = parse_command(sys.argv[1:])
     configure_logging()
     tune_process()
+    if options["dry_run"]:
+        summary = summarise(config)
+        print(summary.text)
+        sys.exit(USER_ERROR_CODE if summary.num_missing else 0)
+    config, resume = parse_training(sys.argv[1:])
     trainer = build_trainer(config, resume=resume)
     try:
         metrics = trainer.train()

@@ -24,12 +24,14 @@ from unimo_paddle.trainer import ASSETS_DIR, CHECKPOINT_DIR, CONFIG_NAME, Traine
 TRAIN_OPTIONS = (
     Option("resume", "continue the run in output_dir from its newest checkpoint"),
     Option("resume_if_any", "the same where there is a checkpoint, otherwise begin"),
+    Option("dry_run", "tell what would run, what is missing and what it takes; train nothing"),
 )
 TRAIN_EXAMPLES = (
     "python tools/train.py --config configs/quickstart.yaml",
     "python tools/train.py --config configs/quickstart.yaml --train.max_steps 200 "
     "--output_dir runs/x",
     "python tools/train.py --config configs/quickstart.yaml --output_dir runs/x --resume",
+    "python tools/train.py --config configs/finetune/sst2_base.yaml --dry_run",
 )
 
 
@@ -50,12 +52,9 @@ class RunConfig:
             raise UserError(f"seed is {self.seed}; give at least 0")
 
 
-def parse_training(argv: Sequence[str]) -> tuple[RunConfig, bool]:
-    """Read the command line of ``tools/train.py``; return the config and whether to resume.
-
-    In a job that a launcher has started again, ``--resume_if_any`` is given without being said.
-    """
-    config, options = parse(
+def parse_command(argv: Sequence[str]) -> tuple[RunConfig, dict[str, bool]]:
+    """Read the command line of ``tools/train.py``; return the config and the options given."""
+    return parse(
         RunConfig,
         argv,
         prog="tools/train.py",
@@ -63,6 +62,14 @@ def parse_training(argv: Sequence[str]) -> tuple[RunConfig, bool]:
         examples=TRAIN_EXAMPLES,
         options=TRAIN_OPTIONS,
     )
+
+
+def parse_training(argv: Sequence[str]) -> tuple[RunConfig, bool]:
+    """Read the command line of ``tools/train.py``; return the config and whether to resume.
+
+    In a job that a launcher has started again, ``--resume_if_any`` is given without being said.
+    """
+    config, options = parse_command(argv)
     is_begun = latest_checkpoint(Path(config.output_dir) / CHECKPOINT_DIR) is not None
     goes_on = options["resume_if_any"] or is_restarted()
     return config, options["resume"] or (goes_on and is_begun)

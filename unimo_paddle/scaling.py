@@ -156,7 +156,7 @@ def work_of(config: RunConfig) -> Work:
     )
     tokens = joint * CAPTION_TOKENS + texts * data.max_text_length
     return Work(
-        num_parameters=_num_parameters(config),
+        num_parameters=count_parameters(config),
         hidden_size=model.hidden_size,
         num_layers=model.num_layers,
         num_heads=model.num_heads,
@@ -191,7 +191,8 @@ def _num_rows(image: ImageConfig) -> int:
     return image.max_regions + 1
 
 
-def _num_parameters(config: RunConfig) -> int:
+def count_parameters(config: RunConfig) -> int:
+    """Float32 numbers that a run trains; the network is built, not filled."""
     with (
         tempfile.TemporaryDirectory() as folder,
         paddle.static.program_guard(paddle.static.Program(), paddle.static.Program()),

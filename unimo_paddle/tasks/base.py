@@ -112,6 +112,14 @@ class Task(ABC):
         """The records of a split, encoded without augmentation; None: it has no labels."""
 
     @abstractmethod
+    def training_fields(self, batch_size: int) -> tuple[Field, ...]:
+        """What batches of ``training_streams`` hold, known before any record is read."""
+
+    @abstractmethod
+    def evaluation_fields(self) -> tuple[Field, ...]:
+        """What batches of an ``evaluation_stream`` hold."""
+
+    @abstractmethod
     def build_network(self) -> nn.Layer:
         """Make the network with the heads that the objectives need."""
 

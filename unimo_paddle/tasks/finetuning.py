@@ -39,6 +39,8 @@ class FineTuningDataConfig:
 
     train: str | None = None  # file to train on
     splits: dict[str, str] = field(default_factory=dict)  # name of a split: file to evaluate on
+    prepare: str | None = None  # command that makes these files, told where one is missing
+    num_records: int | None = None  # of the training file as published, for estimates without it
     tokenizer: TokenizerConfig = field(default_factory=TokenizerConfig)
     bad_record_limit: float = 0.01  # share of a file's records that may be unusable
     compatibility: str = "standard"  # original repeats the original's orders and mistakes
@@ -161,7 +163,10 @@ class FineTuningTask(Task):
     def read_split(self, split: str) -> Sequence[Any]:
         """The records of a split, read once."""
         if split not in self._splits:
-            self._splits[split] = self.read(self.split_path(split))
+            path = self.split_path(split)
+            if self.data.prepare and not path.exists():
+                raise UserError(f"{path} does not exist; make it: {self.data.prepare}")
+            self._splits[split] = self.read(path)
         return self._splits[split]
 
     def split_path(self, split: str) -> Path:
@@ -177,6 +182,14 @@ class FineTuningTask(Task):
             )
         return Path(self.data.splits[split])
 
+    def training_fields(self, batch_size: int) -> tuple[Field, ...]:
+        """Inputs and targets."""
+        return (*self.inputs, *self.targets)
+
+    def evaluation_fields(self) -> tuple[Field, ...]:
+        """The same as in training."""
+        return self.training_fields(1)
+
     def training_streams(self, batch_size: int) -> tuple[Stream, ...]:
         """The training records, labelled, augmented, in batches of similar length."""
         records = self.read_split(TRAIN_SPLIT)
@@ -186,7 +199,7 @@ class FineTuningTask(Task):
                 f"{bare} of {len(records)} records of {self.split_path(TRAIN_SPLIT)} have no "
                 "label; they can be predicted but not trained on"
             )
-        fields = (*self.inputs, *self.targets)
+        fields = self.training_fields(batch_size)
         if self.data.is_original:
             order = functools.partial(self.original_order, len(records))
             return (
@@ -217,7 +230,7 @@ class FineTuningTask(Task):
         if not all(map(self.is_labelled, records)):
             return None
         encode = lambda record, rng: self._encode_whole(record, None)  # noqa: E731
-        return Stream(split, records, encode, (*self.inputs, *self.targets), batch_size)
+        return Stream(split, records, encode, self.evaluation_fields(), batch_size)
 
     def input_stream(self, records: Sequence[Any], batch_size: int = 64) -> Stream:
         """Any records, as the service is fed."""

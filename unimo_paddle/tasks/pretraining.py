@@ -18,7 +18,7 @@ import paddle
 from paddle import Tensor
 
 from unimo_paddle.data.correlation import correlated_projections
-from unimo_paddle.data.fields import Sample
+from unimo_paddle.data.fields import Field, Sample
 from unimo_paddle.data.loader import Stream
 from unimo_paddle.data.rewriting import RewrittenCaptions
 from unimo_paddle.errors import UserError
@@ -231,6 +231,18 @@ class PretrainingTask(Task):
     def training_streams(self, batch_size: int) -> tuple[Stream, ...]:
         """Pairs, texts and images in the shares of the mixture."""
         return self.encoder.training_streams(self._stream_sizes(batch_size))
+
+    def training_fields(self, batch_size: int) -> tuple[Field, ...]:
+        """Those of the streams that have a share."""
+        encoder = self.encoder
+        single = [name for name in self._stream_sizes(batch_size) if name != "pairs"]
+        groups = [encoder.pair_fields(self.config.data.captions_per_image)]
+        groups += map(encoder.masked_fields, single)
+        return tuple(item for fields in groups for item in fields)
+
+    def evaluation_fields(self) -> tuple[Field, ...]:
+        """Those of a pair with one caption."""
+        return self.encoder.pair_fields(1)
 
     def _stream_sizes(self, batch_size: int) -> dict[str, int]:
         """Samples of each stream; streams that no objective needs get none."""

@@ -198,9 +198,7 @@ class PretrainingEncoder:
         self, records: Sequence[PairRecord], batch_size: int, *, is_training: bool
     ) -> Stream:
         count = self.config.captions_per_image if is_training else 1
-        size = self.model.region_feature_size
-        extra = candidate_inputs(self.contrast, size)
-        fields = (*self.masked_fields("pairs"), GROUP, *caption_inputs(count), *extra)
+        fields = self.pair_fields(count)
         ids = self._caption_ids(records)
         if is_training:
             candidates = training_candidates(self.contrast, self, records, self._pairs_path)
@@ -266,6 +264,11 @@ class PretrainingEncoder:
     def inputs(self) -> tuple[Field, ...]:
         """The fields of an image."""
         return image_inputs(self.model.region_feature_size)
+
+    def pair_fields(self, num_captions: int) -> tuple[Field, ...]:
+        """What a pair holds with so many captions, and its candidates."""
+        extra = candidate_inputs(self.contrast, self.model.region_feature_size)
+        return (*self.masked_fields("pairs"), GROUP, *caption_inputs(num_captions), *extra)
 
     def masked_fields(self, stream: str) -> tuple[Field, ...]:
         """What the objectives on hidden words and regions read of a stream."""

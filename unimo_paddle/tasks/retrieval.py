@@ -244,6 +244,10 @@ class RetrievalTask(ImageTask):
 
     # ---- streams
 
+    def training_fields(self, batch_size: int) -> tuple[Field, ...]:
+        """All candidates of a caption."""
+        return self.candidates
+
     def training_streams(self, batch_size: int) -> tuple[Stream, ...]:
         """Captions with their candidates; in the original's order where that is asked for."""
         table = self.read_split(TRAIN_SPLIT)

@@ -158,9 +158,14 @@ class VqaTask(ImageTask):
         return self._answers
 
     @property
+    def num_answers(self) -> int:
+        """Answers in the list; before there is one, the most that it may hold."""
+        return self.config.num_answers if self._answers is None else len(self._answers)
+
+    @property
     def targets(self) -> tuple[Field, ...]:
         """A score from 0 to 1 of each answer."""
-        return (Field("answer_scores", (len(self.answers),), "float32", 0),)
+        return (Field("answer_scores", (self.num_answers,), "float32", 0),)
 
     def prepare(self, seed: int) -> None:
         """Make the vocabulary and the list of answers, where absent."""
@@ -294,7 +299,7 @@ class VqaTask(ImageTask):
     def build_network(self) -> VqaNetwork:
         """Make the Transformer with the layers for the answers."""
         config = self.config
-        return VqaNetwork(self.model, len(self.answers), config.head_dropout, config.pooling)
+        return VqaNetwork(self.model, self.num_answers, config.head_dropout, config.pooling)
 
     def loss(self, network: VqaNetwork, batch: Tensors) -> dict[str, Tensor]:
         """The binary cross entropy of all answers, and the mean score of the best one."""
@@ -307,7 +312,7 @@ class VqaTask(ImageTask):
 
     def predict(self, network: VqaNetwork, batch: Tensors) -> dict[str, Tensor]:
         """The best answers by their places, and their probabilities, best first."""
-        count = min(NUM_SHOWN, len(self.answers))
+        count = min(NUM_SHOWN, self.num_answers)
         scores, answers = paddle.topk(F.sigmoid(network(batch)), count, axis=1)
         return {"scores": scores, "answers": answers}
 
