@@ -6,6 +6,7 @@
         --rewritten mine/train.rewritten --output page.html
     python tools/prepare_data.py mine --pairs mine/train.jsonl --images mine/unlabelled \\
         --texts mine/corpus.txt --output mine/mined.safetensors
+    python tools/prepare_data.py regions --format tsv trainval_36.tsv --output mine/regions
     python tools/prepare_data.py scenes --output runs/data/scenes
 """
 
@@ -16,7 +17,7 @@ import argparse
 import unimo_paddle  # noqa: F401  first of ours: it sets the threads before Paddle is imported
 from unimo_paddle.errors import ToolParser, report_user_errors
 from unimo_paddle.logger import configure_logging
-from unimo_paddle.preparation import inspect_rewrites, leaks, mine, rewrite, scenes
+from unimo_paddle.preparation import inspect_rewrites, leaks, mine, regions, rewrite, scenes
 
 # A command is a module with add_arguments(parser) and run(arguments); its docstring is its help.
 COMMANDS = {
@@ -24,6 +25,7 @@ COMMANDS = {
     "rewrite": rewrite,
     "inspect": inspect_rewrites,
     "mine": mine,
+    "regions": regions,
     "scenes": scenes,
 }
 

@@ -156,6 +156,13 @@ class Folder:
 
     def find(self, name: str) -> Path:
         """Resolve a relative path to an existing file inside the folder."""
+        path = self.place(name)
+        if not path.is_file():
+            raise Fault(f"file {name!r} does not exist in {self._folder}")
+        return path
+
+    def place(self, name: str) -> Path:
+        """Resolve a relative path inside the folder, whether there is a file or not."""
         if len(name) > MAX_PATH_CHARACTERS:
             raise Fault(f"path of {len(name)} characters exceeds {MAX_PATH_CHARACTERS}")
         if "\0" in name or os.path.isabs(name) or ".." in Path(name).parts:
@@ -168,6 +175,4 @@ class Folder:
             path = os.path.realpath(path)
         if not path.startswith(self._root.rstrip(os.sep) + os.sep):
             raise Fault(f"path {name!r} leads out of the folder through a link")
-        if not os.path.isfile(path):
-            raise Fault(f"file {name!r} does not exist in {self._folder}")
         return Path(path)
