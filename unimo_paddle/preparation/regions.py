@@ -7,9 +7,15 @@ you train. docs/regions.md tells which format your files have.
 formats:
     tsv       bottom-up attention's lines of 6 columns, LXMERT's of 10
     original  the original UNIMO's files: 7 columns, or 14 or 16 fields
+    vinvl     VinVL's and Oscar's features.tsv, *.feature.tsv with label.tsv, or predictions.tsv
+    npz       a folder of UNITER's or bottom-up attention's .npz files, or ViLBERT's .npy
+    h5        bottom-up attention's tables for VQA, ViLBERT's, or a group an image
+    lmdb      databases of UNITER and ViLBERT
 
 examples:
     python tools/prepare_data.py regions --format tsv trainval_36.tsv --output mine/regions
+    python tools/prepare_data.py regions --format npz coco_val2014 --ids number \\
+        --output mine/regions
     python tools/prepare_data.py regions --format tsv karpathy_train.tsv.0 karpathy_train.tsv.1 \\
         --output mine/regions --pairs mine/train.jsonl --images mine/images
 """
@@ -43,6 +49,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--names", type=Path, help="what the classes are called, one a line (objects_vocab.txt)"
     )
     parser.add_argument(
+        "--index", type=Path, help="names of the images in an HDF5 file (*_imgid2idx.pkl or .json)"
+    )
+    parser.add_argument("--counts", type=Path, help="regions used of each image (nbb_*.json)")
+    parser.add_argument(
         "--size_columns",
         nargs=2,
         choices=SIZES,
@@ -65,7 +75,12 @@ def run(arguments: argparse.Namespace) -> None:
             f"--size_columns is {' '.join(arguments.size_columns)}; give width height or the other "
             "way round"
         )
-    options = SourceOptions(ids=arguments.ids, size_columns=tuple(arguments.size_columns))
+    options = SourceOptions(
+        ids=arguments.ids,
+        size_columns=tuple(arguments.size_columns),
+        index=arguments.index,
+        counts=arguments.counts,
+    )
     names = read_names(arguments.names) if arguments.names else ()
     source = open_source(arguments.format, arguments.sources, options, names=names)
     store = import_regions(

@@ -107,3 +107,28 @@ def write_lines(path: Path, lines: list[str]) -> Path:
     """Write lines to a file."""
     path.write_text("".join(f"{line}\n" for line in lines))
     return path
+
+
+def uniter_arrays(found: Detected) -> dict[str, np.ndarray]:
+    """UNITER's .npz files: all in half precision, boxes as shares."""
+    arrays = {
+        "norm_bb": found.shares,
+        "features": found.features,
+        "conf": found.confidences,
+        "soft_labels": found.probabilities,
+    }
+    return {name: array.astype(np.float16) for name, array in arrays.items()}
+
+
+def vilbert_record(found: Detected) -> dict:
+    """What ViLBERT's extractor saves of an image; its ``objects`` lack a row by mistake."""
+    return {
+        "bbox": found.boxes,
+        "num_boxes": len(found.boxes),
+        "objects": found.objects[1:],
+        "image_width": found.width,
+        "image_height": found.height,
+        "cls_prob": found.probabilities,
+        "image_id": found.image_id,
+        "features": found.features,
+    }
