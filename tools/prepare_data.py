@@ -17,7 +17,15 @@ import argparse
 import unimo_paddle  # noqa: F401  first of ours: it sets the threads before Paddle is imported
 from unimo_paddle.errors import ToolParser, report_user_errors
 from unimo_paddle.logger import configure_logging
-from unimo_paddle.preparation import inspect_rewrites, leaks, mine, regions, rewrite, scenes
+from unimo_paddle.preparation import (
+    inspect_rewrites,
+    leaks,
+    mine,
+    region_report,
+    regions,
+    rewrite,
+    scenes,
+)
 
 # A command is a module with add_arguments(parser) and run(arguments); its docstring is its help.
 COMMANDS = {
@@ -26,6 +34,7 @@ COMMANDS = {
     "inspect": inspect_rewrites,
     "mine": mine,
     "regions": regions,
+    "region_report": region_report,
     "scenes": scenes,
 }
 

@@ -31,6 +31,12 @@ from unimo_paddle.data.regions.formats.options import IDS
 from unimo_paddle.data.regions.importing import import_regions, read_names
 from unimo_paddle.data.regions.store import RegionStore
 from unimo_paddle.errors import UserError
+from unimo_paddle.preparation.region_report import (
+    REPORT_NAME,
+    add_report_arguments,
+    check_report_arguments,
+    report,
+)
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -66,6 +72,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         default=0.01,
         help="share of the records that may be unusable; ten may always (0.01)",
     )
+    parser.add_argument("--report", type=Path, help=f"page to write (OUTPUT/{REPORT_NAME})")
+    add_report_arguments(parser)
 
 
 def run(arguments: argparse.Namespace) -> None:
@@ -81,6 +89,7 @@ def run(arguments: argparse.Namespace) -> None:
         index=arguments.index,
         counts=arguments.counts,
     )
+    check_report_arguments(arguments)
     names = read_names(arguments.names) if arguments.names else ()
     source = open_source(arguments.format, arguments.sources, options, names=names)
     store = import_regions(
@@ -90,6 +99,7 @@ def run(arguments: argparse.Namespace) -> None:
         bad_record_limit=arguments.bad_record_limit,
     )
     print(f"written: {arguments.output} ({summary(store)})")
+    report(store, arguments.report or arguments.output / REPORT_NAME, arguments)
 
 
 def summary(store: RegionStore) -> str:
