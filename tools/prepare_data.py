@@ -7,6 +7,8 @@
     python tools/prepare_data.py mine --pairs mine/train.jsonl --images mine/unlabelled \\
         --texts mine/corpus.txt --output mine/mined.safetensors
     python tools/prepare_data.py regions --format tsv trainval_36.tsv --output mine/regions
+    python tools/prepare_data.py extract --detector exported/model --settings detector.yaml \\
+        --images mine/images --output mine/regions
     python tools/prepare_data.py scenes --output runs/data/scenes
 """
 
@@ -18,6 +20,7 @@ import unimo_paddle  # noqa: F401  first of ours: it sets the threads before Pad
 from unimo_paddle.errors import ToolParser, report_user_errors
 from unimo_paddle.logger import configure_logging
 from unimo_paddle.preparation import (
+    extract,
     inspect_rewrites,
     leaks,
     mine,
@@ -35,6 +38,7 @@ COMMANDS = {
     "mine": mine,
     "regions": regions,
     "region_report": region_report,
+    "extract": extract,
     "scenes": scenes,
 }
 

@@ -22,7 +22,7 @@ NUM_LABELLED = 12  # boxes with names, the surest; the others are thin lines
 _FONT, _FONT_SCALE = cv2.FONT_HERSHEY_DUPLEX, 0.42
 _BLANK = (236, 236, 240)
 _FAINT = (170, 170, 178)
-_BARS = "#4a6fa5"
+_BARS, _NUM_BARS = "#4a6fa5", 40
 
 
 def image_files(folder: Path) -> dict[str, Path]:
@@ -124,11 +124,15 @@ def histograms(values: Mapping[str, np.ndarray]) -> Figure:
     return figure
 
 
-def _edges(array: np.ndarray) -> np.ndarray | int:
-    """A bar for each whole number where these are few, else forty."""
+def _edges(array: np.ndarray) -> np.ndarray:
+    """A bar for each whole number where these are few, else as many as one can tell apart."""
     if array.dtype.kind in "iu" and len(array) and np.ptp(array) < 60:
         return np.arange(array.min(), array.max() + 2) - 0.5
-    return 40
+    low, high = float(array.min()), float(array.max())
+    if high - low < 1e-4 * max(abs(low), abs(high), 1e-4):  # one value: a bar in the middle
+        half = 0.1 * max(abs(low), 0.1)
+        low, high = low - half, high + half
+    return np.linspace(low, high, _NUM_BARS + 1)
 
 
 def spread(count: int, number: int, among: Sequence[int] | None = None) -> list[int]:

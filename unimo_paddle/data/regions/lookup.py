@@ -29,13 +29,12 @@ def without_suffix(name: str) -> str:
 
 def possible_ids(name: str) -> Iterator[str]:
     """What a store may call the image of this path, the most telling first."""
-    yield name
-    yield without_suffix(name)
-    base = PurePosixPath(name).name
-    yield base
-    stem = without_suffix(base)
-    yield stem
-    number = _COCO_NUMBER.search(stem)
+    parts = PurePosixPath(name).parts
+    for start in range(len(parts)):
+        inner = "/".join(parts[start:])
+        yield inner
+        yield without_suffix(inner)
+    number = _COCO_NUMBER.search(without_suffix(parts[-1]) if parts else "")
     if number:
         yield str(int(number[1]))
 

@@ -11,6 +11,7 @@ import json
 import logging
 import os
 import shutil
+import time
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -26,7 +27,8 @@ logger = logging.getLogger(__name__)
 
 PROGRESS_NAME = "progress.json"
 IDS_NAME = "ids.txt"
-COMMIT_BYTES = 1 << 26  # at most so much is imported again after a kill
+COMMIT_BYTES = 1 << 26  # at most so much is imported again after a kill,
+COMMIT_SECONDS = 30.0  # and what took no longer than that
 _NUM_NAMED = 20  # records left out that are named
 
 
@@ -81,7 +83,7 @@ class StoreWriter:
         if not self.progress.num_images:
             self._images["offsets"].append(np.zeros(1, np.int64))
         self._numbers = {name: number for number, name in enumerate(self.progress.names)}
-        self._num_bytes = 0
+        self._num_bytes, self._last = 0, time.monotonic()
 
     def _read_progress(self, key: dict[str, Any]) -> Progress:
         path = self.folder / PROGRESS_NAME
@@ -152,7 +154,7 @@ class StoreWriter:
     def step(self, num_items: int = 1) -> None:
         """Tell that records were looked at; what they gave is kept now and then."""
         self.progress.num_items += num_items
-        if self._num_bytes >= COMMIT_BYTES:
+        if self._num_bytes >= COMMIT_BYTES or time.monotonic() - self._last > COMMIT_SECONDS:
             self.commit()
 
     def commit(self) -> None:
@@ -163,7 +165,7 @@ class StoreWriter:
         unfinished = path.with_suffix(".new")
         unfinished.write_text(json.dumps(asdict(self.progress)), "utf-8")
         os.replace(unfinished, path)
-        self._num_bytes = 0
+        self._num_bytes, self._last = 0, time.monotonic()
 
     def finish(self) -> None:
         """Close all arrays with their numbers of rows, and write the index of names."""
