@@ -9,6 +9,7 @@
     python tools/prepare_data.py regions --format tsv trainval_36.tsv --output mine/regions
     python tools/prepare_data.py extract --detector exported/model --settings detector.yaml \\
         --images mine/images --output mine/regions
+    python tools/prepare_data.py compare --stores mine/known mine/regions --report page.html
     python tools/prepare_data.py scenes --output runs/data/scenes
 """
 
@@ -20,6 +21,7 @@ import unimo_paddle  # noqa: F401  first of ours: it sets the threads before Pad
 from unimo_paddle.errors import ToolParser, report_user_errors
 from unimo_paddle.logger import configure_logging
 from unimo_paddle.preparation import (
+    compare,
     extract,
     inspect_rewrites,
     leaks,
@@ -39,6 +41,7 @@ COMMANDS = {
     "regions": regions,
     "region_report": region_report,
     "extract": extract,
+    "compare": compare,
     "scenes": scenes,
 }
 
