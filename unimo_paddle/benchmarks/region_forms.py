@@ -41,7 +41,7 @@ def _encode(array: np.ndarray) -> str:
 class _Rows:
     """The features of all images in a random order, each into a place of a batch."""
 
-    works_with_others = True  # a round is one pass
+    dtype = np.float16
 
     def __init__(self, case: RegionCase) -> None:
         self.folder = Path(case.folder)
@@ -49,8 +49,6 @@ class _Rows:
         shape = (BATCH_SIZE, case.num_regions, case.feature_size)
         self.batch = np.zeros(shape, self.dtype)
         self.open()
-
-    dtype = np.float16
 
     @staticmethod
     def versions() -> dict[str, str]:
@@ -77,15 +75,16 @@ class _Rows:
 
 
 class Store(_Rows):
-    """Slices of the mapped files."""
+    """Slices of the mapped files; images were looked up before, as tasks do with their records."""
 
     def open(self) -> None:
         """See ``_Rows``."""
-        self.store = RegionStore(self.folder / STORE_NAME)
+        store = RegionStore(self.folder / STORE_NAME)
+        self.entries = [store.entry(store.index_of(str(n))) for n in range(len(store))]
 
     def read(self, number: int) -> np.ndarray:
         """See ``_Rows``."""
-        return self.store[str(number)].features
+        return self.entries[number].load().features
 
 
 class Memory(_Rows):
