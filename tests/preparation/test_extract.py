@@ -13,7 +13,7 @@ from paddle import nn
 from paddle.nn import functional as F
 from paddle.static import InputSpec
 
-from tests.conftest import draw_picture, write_picture_file
+from tests.conftest import ROOT, draw_picture, write_picture_file
 from unimo_paddle.data.image_files import read_image
 from unimo_paddle.data.regions import RegionStore
 from unimo_paddle.data.regions.writer import StoreWriter
@@ -21,6 +21,7 @@ from unimo_paddle.errors import UserError
 from unimo_paddle.preparation import extract
 from unimo_paddle.preparation.detector import Detector
 from unimo_paddle.preparation.detector_settings import DetectorConfig
+from unimo_paddle.settings import load
 
 GRID, FEATURE_SIZE, NUM_CLASSES = 3, 8, 5
 NUM_IMAGES = 7
@@ -222,6 +223,15 @@ def test_a_wrong_setting_is_one_clear_line(
 def test_a_detector_that_is_not_there_is_named(images: Path, tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"it needs model\.json or model\.pdmodel, and model\.pdip"):
         run(tmp_path / "model", images, tmp_path / "store")
+
+
+def test_the_documents_list_every_setting_with_its_default(tmp_path: Path) -> None:
+    text = (ROOT / "docs/regions.md").read_text("utf-8")
+    (listed,) = [block for block in text.split("```yaml\n") if block.startswith("boxes:")]
+    (tmp_path / "detector.yaml").write_text(listed.split("```")[0])
+    found, defaults = vars(load(DetectorConfig, tmp_path / "detector.yaml")), vars(DetectorConfig())
+    assert found == {**defaults, "pixel_scale": pytest.approx(1 / 255, rel=1e-5)}
+    assert [name for name in defaults if f"{name}: " not in listed] == []
 
 
 # ---- how outputs are read
