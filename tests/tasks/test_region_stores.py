@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import json
 from pathlib import Path
 
@@ -21,11 +22,14 @@ from tests.data.regions.samples import (
     write_lines,
 )
 from unimo_paddle.data.images import ImageConfig
+from unimo_paddle.data.loader import Loader
 from unimo_paddle.data.original_pairs import StoredRegions
 from unimo_paddle.data.regions import RegionEntry
+from unimo_paddle.data.rewriting import RewrittenCaptions
 from unimo_paddle.data.text import TokenizerConfig
 from unimo_paddle.errors import UserError
 from unimo_paddle.models import ModelConfig
+from unimo_paddle.preparation import rewrite
 from unimo_paddle.tasks.captioning import CaptionDataConfig, CaptioningConfig
 from unimo_paddle.tasks.image_records import ImageDataConfig
 from unimo_paddle.tasks.pretraining_data import PretrainingEncoder
@@ -182,6 +186,25 @@ def test_pretraining_classifies_hidden_regions_by_the_distributions_of_a_store(
         places = sample["region_positions"] - 1
         expected = found.probabilities.astype(np.float16)[places]
         np.testing.assert_array_equal(sample["region_labels"], expected)
+
+
+def test_a_batch_of_a_store_is_what_the_program_is_fed(store: str, tmp_path: Path) -> None:
+    encoder = make_encoder(tmp_path, store)
+    encoder.prepare(0)
+    streams = encoder.training_streams({"pairs": 4})
+    batch = Loader(streams, seed=0, num_workers=0).batch(0)
+    assert batch["region_features"].dtype == batch["region_labels"].dtype == np.float32
+
+
+@pytest.mark.slow
+def test_captions_are_rewritten_though_only_regions_are_there(store: str, tmp_path: Path) -> None:
+    pairs, output = write_records(tmp_path / "train.jsonl", FOUND), tmp_path / "rewritten"
+    parser = argparse.ArgumentParser()
+    rewrite.add_arguments(parser)
+    options = ["--pairs", str(pairs), "--output", str(output), "--regions", store]
+    rewrite.run(parser.parse_args(options))
+    records = make_encoder(tmp_path, store).read_pairs()
+    assert RewrittenCaptions(output, records).num_captions(3) == 1
 
 
 def test_a_split_with_the_regions_of_the_pairs_is_refused(store: str, tmp_path: Path) -> None:

@@ -44,13 +44,13 @@ class RegionStores:
 
     Args:
         paths: their folders.
-        config: what the model expects; features of another size are refused.
+        config: what the model expects: features of another size are refused. None: any.
     """
 
-    def __init__(self, paths: Sequence[Path | str], config: ImageConfig) -> None:
+    def __init__(self, paths: Sequence[Path | str], config: ImageConfig | None = None) -> None:
         self.stores = [RegionStore(path) for path in paths]
         for store in self.stores:
-            if store.feature_size != config.feature_size:
+            if config is not None and store.feature_size != config.feature_size:
                 raise UserError(
                     f"{store.path} has features of {store.feature_size} numbers, but "
                     f"task.data.image.feature_size is {config.feature_size}; set it to the store's"
