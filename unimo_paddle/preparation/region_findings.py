@@ -97,14 +97,19 @@ def _counts(store: RegionStore, expected: Expected) -> Finding:
 def _boxes(store: RegionStore) -> list[Finding]:
     manifest = store.manifest
     outside, empty = manifest["images_with_boxes_outside"], manifest["images_with_empty_boxes"]
+    remedy = " Such images are named and left out in training; --cut_boxes mends them at import."
     shares, total = manifest["images_with_boxes_in_shares"], manifest["num_images"]
     found = [
         Finding(
             not outside and not empty,
             f"Images with a box outside of them: {outside}; with an empty box: {empty}."
-            + (" Such images are named and left out in training." if outside + empty else ""),
+            + (remedy if outside + empty else ""),
         )
     ]
+    if manifest["boxes_cut"]:
+        number = manifest["boxes_cut"]
+        text = f"Boxes that were cut at the edges of their image, or left out: {number}."
+        found.append(Finding(True, text))
     if shares:
         found.append(
             Finding(

@@ -59,6 +59,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--counts", type=Path, help="regions used of each image (nbb_*.json)")
     parser.add_argument(
+        "--cut_boxes",
+        action="store_true",
+        help="cut boxes at the edges of their image and leave out regions without area",
+    )
+    parser.add_argument(
         "--size_columns",
         nargs=2,
         choices=SIZES,
@@ -96,6 +101,7 @@ def run(arguments: argparse.Namespace) -> None:
         source,
         arguments.output,
         options={"format": arguments.format, **options.as_json()},
+        cuts_boxes=arguments.cut_boxes,
         bad_record_limit=arguments.bad_record_limit,
     )
     print(f"written: {arguments.output} ({summary(store)})")

@@ -14,6 +14,8 @@ from unimo_paddle.data.images import ImageConfig
 from unimo_paddle.data.records import Fault
 from unimo_paddle.data.regions import RegionStore, RegionStores
 from unimo_paddle.data.regions.coverage import measure_coverage
+from unimo_paddle.data.regions.formats import SourceOptions, open_source
+from unimo_paddle.data.regions.importing import import_regions
 from unimo_paddle.errors import UserError
 
 CONFIG = ImageConfig(kind="regions", feature_size=8)
@@ -98,6 +100,26 @@ def test_boxes_outside_their_image_and_empty_ones_are_counted(tmp_path: Path) ->
     assert counts == (1, 1)
 
 
+def test_boxes_are_cut_where_that_is_asked_for(tmp_path: Path) -> None:
+    found = detect("a", 3, num_regions=4)
+    kept, edge = found.boxes[[0, 2]].copy(), found.width - 2
+    found.boxes[1] = [10, 10, 10, 20]
+    found.boxes[3] = [edge, -3, found.width + 50, 20]
+    path = write_lines(tmp_path / "features.tsv", [retrieval_line(found)])
+    source = open_source("original", [path], SourceOptions())
+    store = import_regions(
+        source, tmp_path / "store", options={"format": "original"}, cuts_boxes=True
+    )
+    regions = store["a"]
+    expected = [kept[0], kept[1], [edge, 0, found.width, 20]]
+    np.testing.assert_array_equal(regions.boxes, np.float32(expected))
+    rows = [0, 2, 3]
+    np.testing.assert_array_equal(regions.features, found.features[rows].astype(np.float16))
+    probabilities = found.probabilities[rows].astype(np.float16)
+    np.testing.assert_array_equal(regions.class_probabilities, probabilities)
+    assert store.manifest["boxes_cut"] == 2
+
+
 def test_coverage_names_what_is_missing(store: RegionStore, tmp_path: Path) -> None:
     images = ["10.png", "a/391895.jpg", "10.png", "new.jpg"]
     lines = [json.dumps({"image": name, "captions": ["words"]}) for name in images]
@@ -124,6 +146,7 @@ def test_a_changed_byte_is_found(store: RegionStore) -> None:
         ("manifest.json", b"{", "is no JSON"),
         ("manifest.json", b"{}", "is no manifest of a store"),
         ("manifest.json", b'{"format": "unimo_paddle regions", "version": 9}', "has version 9"),
+        ("manifest.json", b'{"format": "unimo_paddle regions", "version": 1}', "has no num_images"),
         ("manifest.json", None, "is no store of regions"),
     ],
 )

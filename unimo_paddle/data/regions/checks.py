@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 
 from unimo_paddle.data.original_regions import BOX_NUMBERS, MAX_REGIONS
 from unimo_paddle.data.records import Fault
-from unimo_paddle.data.regions.layout import OF_REGIONS, ImageRegions
+from unimo_paddle.data.regions.layout import OF_REGIONS, OPTIONAL, ImageRegions
 
 HALF_MAX = float(np.finfo(np.float16).max)
 MAX_ID_BYTES = 255  # ids lie in one array of that width; file names are no longer
@@ -65,6 +66,31 @@ def to_stored(image: ImageRegions) -> StoredImage:
         confidences = _column(image.confidences, "confidences", count)
         arrays["confidences"] = _to_half(confidences, "confidences")
     return StoredImage(_encode_id(image.image_id), (width, height), feature_range, arrays)
+
+
+def cut_boxes(image: ImageRegions) -> tuple[ImageRegions, int]:
+    """The same with boxes cut at the edges of the image, without regions whose box is then empty.
+
+    Returns also how many boxes were changed or left out.
+    """
+    features, boxes = np.asarray(image.features), np.asarray(image.boxes)
+    _check_shapes(features, boxes)
+    sides = np.array([image.width, image.height] * 2, np.float32)
+    cut = np.clip(_finite(boxes, "boxes"), 0, sides).astype(OF_REGIONS["boxes"])
+    is_left = (cut[:, 2:] > cut[:, :2]).all(axis=1)
+    if not is_left.any():
+        raise Fault("no box is left after they were cut at the edges of the image")
+    is_changed = (cut != boxes).any(axis=1) | ~is_left
+    kept = np.flatnonzero(is_left)
+    rows: dict[str, Any] = {"features": features[kept], "boxes": cut[kept]}
+    for name in OPTIONAL:
+        values = getattr(image, name)
+        if values is not None:
+            if len(values) != len(boxes):
+                raise Fault(f"{len(values)} {name} for {len(boxes)} boxes")
+            is_list = isinstance(values, list)
+            rows[name] = [values[i] for i in kept] if is_list else np.asarray(values)[kept]
+    return replace(image, **rows), int(is_changed.sum())
 
 
 def _check_shapes(features: np.ndarray, boxes: np.ndarray) -> None:

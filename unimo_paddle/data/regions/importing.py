@@ -18,7 +18,7 @@ from tqdm import tqdm
 from unimo_paddle.data.fingerprints import fingerprint_of, quick_fingerprint_of
 from unimo_paddle.data.publish import publish
 from unimo_paddle.data.records import TOLERATED_RECORDS, Fault, read_lines
-from unimo_paddle.data.regions.checks import to_stored
+from unimo_paddle.data.regions.checks import cut_boxes, to_stored
 from unimo_paddle.data.regions.layout import (
     FORMAT,
     MANIFEST_NAME,
@@ -78,6 +78,7 @@ def import_regions(
     output: Path,
     *,
     options: dict[str, Any],
+    cuts_boxes: bool = False,
     bad_record_limit: float = 0.01,
 ) -> RegionStore:
     """Write a store of all records that can be used, unless the same one is there already.
@@ -85,14 +86,17 @@ def import_regions(
     Args:
         output: the folder; one that was made of other files or options is refused.
         options: all that the records depend on beside the files, as JSON. The manifest shows them.
+        cuts_boxes: whether boxes are cut at the edges of their image, and regions whose box is
+            empty left out; they are counted.
         bad_record_limit: share of the records that may be unusable (at least 10 may).
     """
+    options = options | ({"cut_boxes": True} if cuts_boxes else {})
     key = _key_of(source, options)
     if output.exists():
         return _known_store(output, key)
     folder = output.with_name(f".{output.name}.unfinished")
     writer = StoreWriter(folder, key)
-    _read_all(source, writer, options["format"])
+    _read_all(source, writer, options["format"], cuts_boxes=cuts_boxes)
     progress = writer.progress
     _check_rejected(source, writer, bad_record_limit)
     writer.finish()
@@ -106,6 +110,7 @@ def import_regions(
         "feature_range": [progress.lowest, progress.highest],
         "has_background": source.has_background,
         "repeated": progress.num_repeated,
+        "boxes_cut": progress.num_cut,
         "rejected": progress.num_rejected,
         "first_rejected": progress.rejected,
         "source": {**options, "files": [path.name for path in source.files[:20]]},
@@ -136,7 +141,7 @@ def _known_store(output: Path, key: dict[str, Any]) -> RegionStore:
     return store
 
 
-def _read_all(source: RegionSource, writer: StoreWriter, name: str) -> None:
+def _read_all(source: RegionSource, writer: StoreWriter, name: str, *, cuts_boxes: bool) -> None:
     """Read what an earlier process has not read."""
     start = writer.progress.num_items
     with tqdm(
@@ -150,7 +155,7 @@ def _read_all(source: RegionSource, writer: StoreWriter, name: str) -> None:
             if item.repeated_id is not None and item.repeated_id.encode() in writer.seen:
                 writer.progress.num_repeated += 1
             else:
-                _read(item, writer)
+                _read(item, writer, cuts_boxes=cuts_boxes)
             progress.update(item.size)
             writer.step()
             _check_hopeless(writer)
@@ -165,13 +170,16 @@ def _after(items: Iterable[Item], start: int, progress: tqdm) -> Iterator[Item]:
     return items
 
 
-def _read(item: Item, writer: StoreWriter) -> None:
+def _read(item: Item, writer: StoreWriter, *, cuts_boxes: bool) -> None:
     try:
-        image = item.load()
+        image, num_cut = item.load(), 0
+        if cuts_boxes:
+            image, num_cut = cut_boxes(image)
         if isinstance(image.classes, list):
             numbers = [writer.number_of(name) for name in image.classes]
             image = dataclasses.replace(image, classes=numbers)
         writer.add(to_stored(image))
+        writer.progress.num_cut += num_cut
     except Fault as fault:
         bad = BadSample(item.where, str(fault))
         if writer.progress.num_rejected < TOLERATED_RECORDS:

@@ -22,6 +22,7 @@ from unimo_paddle.data.regions.layout import (
 )
 from unimo_paddle.errors import UserError
 
+_NEEDED = ("num_images", "num_regions", "has_background", "files", "key")
 _REMEDY = "import it again with tools/prepare_data.py regions"
 
 
@@ -188,6 +189,9 @@ def _read_manifest(path: Path) -> dict[str, Any]:
     if manifest.get("version") != VERSION:
         found = manifest.get("version")
         raise UserError(f"{path} has version {found} of the format, not {VERSION}; {_REMEDY}")
+    missing = [key for key in _NEEDED if key not in manifest]
+    if missing:
+        raise UserError(f"{file} has no {missing[0]}; {_REMEDY}")
     return manifest
 
 

@@ -41,6 +41,7 @@ class Progress:
         num_items: records of the source that were looked at.
         num_images, num_regions, num_id_bytes: what was written.
         num_repeated: images that came again, where the source has them once a line.
+        num_cut: boxes that were cut at the edges of their image, or left out.
         num_rejected: records left out; the first are in ``rejected``, as place and reason.
         row_shapes: of a region in each array.
         lowest, highest: of all numbers of features.
@@ -53,6 +54,7 @@ class Progress:
     num_regions: int = 0
     num_id_bytes: int = 0
     num_repeated: int = 0
+    num_cut: int = 0
     num_rejected: int = 0
     rejected: list[list[str]] = field(default_factory=list)
     row_shapes: dict[str, list[int]] = field(default_factory=dict)

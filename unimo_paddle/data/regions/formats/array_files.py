@@ -82,7 +82,8 @@ def read_npz(data: bytes) -> dict[str, np.ndarray]:
     try:
         with np.load(io.BytesIO(data), allow_pickle=False) as arrays:
             return {name: arrays[name] for name in arrays.files if name in _KNOWN}
-    except (OSError, ValueError, EOFError, zipfile.BadZipFile, zlib.error) as error:
+    # A header that claims more than there is memory for ends in a MemoryError at once.
+    except (OSError, ValueError, EOFError, MemoryError, zipfile.BadZipFile, zlib.error) as error:
         raise Fault(f"is no .npz file of arrays ({str(error)[:80]})") from None
 
 
