@@ -114,6 +114,14 @@ def test_what_does_not_fit_is_told_with_the_remedy(
     assert text in finding.text
 
 
+def test_names_of_another_detector_are_told(tmp_path: Path) -> None:
+    names = write_lines(tmp_path / "names.txt", ["__background__", "tree", "dog", "sky", "car"])
+    path = write_lines(tmp_path / "features.tsv", [retrieval_line(found) for found in FOUND])
+    store = import_from("original", path, names=names)
+    (finding,) = [item for item in findings(store, FITTING) if not item.is_fine]
+    assert finding.text.startswith("There are 5 names for 4 classes beside the background")
+
+
 def test_bad_boxes_and_dead_features_are_told(tmp_path: Path) -> None:
     bad = detect("bad", 9)
     bad.boxes[0] = [0, 0, bad.width + 9, 9]

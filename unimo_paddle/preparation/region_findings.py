@@ -41,7 +41,7 @@ def findings(
     store: RegionStore, expected: Expected, coverage: Coverage | None = None
 ) -> list[Finding]:
     """All comparisons, in the order in which they matter."""
-    found = [_feature_size(store, expected), _classes(store, expected)]
+    found = [_feature_size(store, expected), _classes(store, expected), *_names(store)]
     found += [_counts(store, expected), *_boxes(store), _norms(store)]
     if coverage is not None:
         found.append(Finding(not coverage.missing, f"{coverage.summary()}."))
@@ -79,6 +79,16 @@ def _classes(store: RegionStore, expected: Expected) -> Finding:
         f"Distributions are over {count} classes, the model expects {wanted}: set "
         f"task.data.num_region_classes to {count}.",
     )
+
+
+def _names(store: RegionStore) -> list[Finding]:
+    """Whether there are as many names as classes that may have one."""
+    names = len(store.class_names)
+    things = store.num_classes - int(store.manifest["has_background"])
+    if not names or not store.num_classes or names == things:
+        return []
+    text = f"There are {names} names for {things} classes beside the background: --names is of "
+    return [Finding(False, text + "another detector, or has a name for the background.")]
 
 
 def _counts(store: RegionStore, expected: Expected) -> Finding:

@@ -88,6 +88,13 @@ def test_a_folder_is_read_back(tmp_path: Path, write) -> None:
         np.testing.assert_array_equal(confidences, item.confidences.astype(np.float16))
 
 
+def test_names_beside_those_of_the_records_are_refused(tmp_path: Path) -> None:
+    names = write_lines(tmp_path / "names.txt", NAMES)
+    folder = write_features(tmp_path / "model")
+    with pytest.raises(UserError, match=r"name their classes themselves.*leave out --names"):
+        import_from("vinvl", folder, names=names)
+
+
 def test_without_files_beside_boxes_are_the_places_behind_features(tmp_path: Path) -> None:
     store = import_from("vinvl", write_features(tmp_path / "model", with_predictions=False))
     for item in FOUND:

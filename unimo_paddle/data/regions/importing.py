@@ -158,7 +158,7 @@ def _read_all(source: RegionSource, writer: StoreWriter, name: str, *, cuts_boxe
                 _read(item, writer, cuts_boxes=cuts_boxes)
             progress.update(item.size)
             writer.step()
-            _check_hopeless(writer)
+            _check_hopeless(source, writer)
 
 
 def _after(items: Iterable[Item], start: int, progress: tqdm) -> Iterator[Item]:
@@ -187,9 +187,14 @@ def _read(item: Item, writer: StoreWriter, *, cuts_boxes: bool) -> None:
         writer.reject(bad)
 
 
-def _check_hopeless(writer: StoreWriter) -> None:
-    """Stop early where nothing can be read at all."""
+def _check_hopeless(source: RegionSource, writer: StoreWriter) -> None:
+    """Stop early where nothing can be read at all, or names are given twice."""
     progress = writer.progress
+    if source.names and progress.names:
+        raise UserError(
+            f"the records name their classes themselves, such as {progress.names[0]!r}; leave out "
+            "--names"
+        )
     if progress.num_rejected > TOLERATED_RECORDS and not progress.num_images:
         where, reason = progress.rejected[0]
         raise UserError(
