@@ -11,6 +11,10 @@ for and looked through; the built-in data are drawn.
         --rewritten mine/train.rewritten --output page.html
     python tools/prepare_data.py mine --pairs mine/train.jsonl --images mine/unlabelled \\
         --texts mine/corpus.txt --output mine/mined.safetensors
+    python tools/prepare_data.py regions --format tsv trainval_36.tsv --output mine/regions
+    python tools/prepare_data.py extract --detector exported/model --settings detector.yaml \\
+        --images mine/images --output mine/regions
+    python tools/prepare_data.py compare --stores mine/known mine/regions --report page.html
     python tools/prepare_data.py scenes --output runs/data/scenes
     python tools/prepare_data.py scene_texts --output runs/data/scene_texts
 """
@@ -24,14 +28,18 @@ from unimo_paddle.errors import ToolParser, report_user_errors
 from unimo_paddle.logger import configure_logging
 from unimo_paddle.preparation import (
     coco,
+    compare,
     conceptual,
     coqa,
+    extract,
     flickr,
     glue,
     inspect_rewrites,
     karpathy,
     leaks,
     mine,
+    region_report,
+    regions,
     rewrite,
     scene_texts,
     scenes,
@@ -59,6 +67,10 @@ COMMANDS = {
     "rewrite": rewrite,
     "inspect": inspect_rewrites,
     "mine": mine,
+    "regions": regions,
+    "region_report": region_report,
+    "extract": extract,
+    "compare": compare,
     "scenes": scenes,
     "scene_texts": scene_texts,
 }

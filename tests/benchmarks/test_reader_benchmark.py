@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
+from pathlib import Path
 
 import cv2
 import numpy as np
@@ -13,6 +15,8 @@ from unimo_paddle.benchmarks.cases import BenchmarkError
 from unimo_paddle.benchmarks.hardware import Processor
 from unimo_paddle.benchmarks.peer_report import Origin
 from unimo_paddle.benchmarks.reader import (
+    LINES,
+    MEMORY,
     OPENCV,
     PILLOW,
     READING,
@@ -20,12 +24,15 @@ from unimo_paddle.benchmarks.reader import (
     ImageCase,
     ReaderReport,
     ReaderRow,
+    RegionCase,
 )
 from unimo_paddle.benchmarks.reader_forms import OpenCv, Ours, Pillow, make_files
+from unimo_paddle.benchmarks.region_forms import Lines, Memory, Store, write_regions
 from unimo_paddle.benchmarks.rounds import Spread
 
 PROCESSOR = Processor("a processor", is_amd=True, has_avx512=True)
 IMAGES = ImageCase(count=2, width=80, height=60)
+REGIONS = RegionCase(count=12, num_regions=5, feature_size=16)
 
 
 @pytest.mark.parametrize(
@@ -43,6 +50,15 @@ def test_both_rates_are_judged(of_updates: float, of_ours: float, met: list[bool
     )
     assert [target.is_met for target in report.targets] == met
     assert f"{sum(met)} of 2 targets met" in peer_report.as_terminal_text(report)
+
+
+def test_regions_are_read_alike_by_all(tmp_path: Path) -> None:
+    write_regions(tmp_path, REGIONS)
+    forms = [form(replace(REGIONS, folder=str(tmp_path))) for form in (Store, Memory, Lines)]
+    assert len({form.results() for form in forms}) == 1
+    for form in forms:
+        form.run()
+        np.testing.assert_array_equal(form.batch[3], forms[0].batch[3])
 
 
 @pytest.mark.parametrize("form", [Ours, OpenCv, Pillow])
@@ -66,13 +82,15 @@ def test_other_data_are_refused() -> None:
 @pytest.mark.slow
 def test_a_run_measures_reading_and_updates(write_run_file, tmp_path) -> None:
     config = write_run_file(tmp_path / "run.yaml", {})
-    report = reader.run(2, command="x", configs=[str(config)], images=IMAGES)
+    report = reader.run(2, command="x", configs=[str(config)], images=IMAGES, regions=REGIONS)
     assert [row.way for row in report.batches] == [READING, UPDATING]
     assert [row.way for row in report.images] == ["ours", OPENCV, PILLOW]
-    assert all(len(row.seconds) == 2 for row in report.batches + report.images)
+    assert [row.way for row in report.regions] == ["ours", MEMORY, LINES]
+    rows = report.batches + report.images + report.regions
+    assert all(len(row.seconds) == 2 for row in rows)
     reading, updating = report.batches
     ratio = np.divide(updating.seconds, reading.seconds)
     assert reading.ratio.median == pytest.approx(np.median(ratio))
     page = peer_report.as_markdown_page(report)
-    assert "80 x 60 to 224 x 224" in page and READING in page
-    assert len(json.loads(json.dumps(report.as_json()))["targets"]) == 2
+    assert "80 x 60 to 224 x 224" in page and READING in page and "5 x 16 in half" in page
+    assert len(json.loads(json.dumps(report.as_json()))["targets"]) == 4

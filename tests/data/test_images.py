@@ -237,3 +237,16 @@ def test_the_config_knows_the_shapes():
     assert (ImageConfig().num_rows, ImageConfig().region_feature_size) == (101, 768)
     config = ImageConfig(kind="regions")
     assert (config.num_rows, config.region_feature_size) == (101, 2048)
+
+
+@pytest.mark.parametrize(("end", "is_fine"), [(1.004, True), (1.01, False)])
+def test_boxes_in_shares_may_end_hardly_outside(end: float, is_fine: bool) -> None:
+    """A pixel of tolerance would be the whole image."""
+    boxes = np.float32([[0.5, 0.25, end, 1.0]])
+    regions = Regions(np.ones((1, 2), np.float32), boxes, width=1, height=1)
+    if is_fine:
+        _, places = encode_regions(regions, REGIONS, where="x")
+        np.testing.assert_array_equal(places[1, :4], boxes[0])
+    else:
+        with pytest.raises(BadSample, match="lies outside the 1 x 1 image"):
+            encode_regions(regions, REGIONS, where="x")

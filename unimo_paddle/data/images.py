@@ -22,6 +22,7 @@ KINDS = ("patches", "objects", "regions")
 WHOLE_IMAGE_BOX = (0.0, 0.0, 1.0, 1.0, 1.0)
 # Detectors round: a box may end this many pixels outside its image.
 BOX_TOLERANCE = 1.0
+SHARE_TOLERANCE = 0.005  # the same of boxes in shares of the image
 
 _SIDE_WORDS = re.compile(r"\b(left|right)(most|ward|wards|hand|handed|side)?\b", re.IGNORECASE)
 
@@ -93,6 +94,8 @@ class Regions:
         boxes: [n, 4] float32, x1 y1 x2 y2 in pixels.
         width, height: of the image in pixels.
         class_probabilities: [n, C] float32, the detector's distribution over its classes.
+
+    Where only shares of the image are known, width and height are 1.
     """
 
     features: np.ndarray
@@ -100,6 +103,10 @@ class Regions:
     width: float
     height: float
     class_probabilities: np.ndarray | None = None
+
+    def load(self) -> Regions:
+        """Themselves; those that lie in a store are read by the same name."""
+        return self
 
 
 @dataclass(frozen=True)
@@ -354,13 +361,28 @@ def _check_regions(
 def _check_boxes(
     boxes: np.ndarray, width: float, height: float, *, are_inside: bool, where: str
 ) -> None:
-    limit = np.array([width, height, width, height]) + BOX_TOLERANCE
-    outside = ((boxes < -BOX_TOLERANCE) | (boxes > limit)).any(axis=1) & are_inside
-    empty = (boxes[:, 2] <= boxes[:, 0]) | (boxes[:, 3] <= boxes[:, 1])
+    outside, empty = outside_and_empty(boxes, width, height)
     for wrong, what in (
-        (outside, f"lies outside the {width:g} x {height:g} image"),
+        (outside & are_inside, f"lies outside the {width:g} x {height:g} image"),
         (empty, "is empty"),
     ):
         if wrong.any():
             row = int(wrong.argmax())
             raise BadSample(where, f"box {row} {boxes[row].tolist()} {what}")
+
+
+def outside_and_empty(
+    boxes: np.ndarray, width: float | np.ndarray, height: float | np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """Which boxes [n, 4] leave their image, and which have no area: two arrays [n] of bool.
+
+    Args:
+        width, height: of the image of all boxes, or [n] of the image of each; 1 for shares.
+    """
+    shape = (len(boxes),)
+    sides = np.stack([np.broadcast_to(width, shape), np.broadcast_to(height, shape)], axis=1)
+    tolerance = np.where((sides == 1.0).all(axis=1), SHARE_TOLERANCE, BOX_TOLERANCE)[:, None]
+    low, high = boxes[:, :2], boxes[:, 2:]
+    both = np.hstack([low < -tolerance, high < -tolerance])
+    both |= np.hstack([low > sides + tolerance, high > sides + tolerance])
+    return both.any(axis=1), (high <= low).any(axis=1)

@@ -25,6 +25,7 @@ from unimo_paddle.data.fingerprints import quick_fingerprint_of
 from unimo_paddle.data.leaked_captions import SAME_WORDS, CaptionSearch, Leak
 from unimo_paddle.data.prints import find_copies, print_images
 from unimo_paddle.data.publish import publish
+from unimo_paddle.data.regions import RegionEntry, RegionStores
 from unimo_paddle.data.shards import files_of, folder_of
 from unimo_paddle.data.sources import read_images, read_pairs
 from unimo_paddle.errors import UserError
@@ -123,6 +124,7 @@ def check_leaks(
     *,
     images: Path | str | None = None,
     texts: Sequence[Path | str] = (),
+    stores: RegionStores | None = None,
     cache_dir: Path | str = CACHE_DIR,
     is_allowed: bool = False,
     remedy: str = "take them out of the pre-training data",
@@ -137,6 +139,8 @@ def check_leaks(
         splits: JSON lines of pairs to evaluate on.
         images: folder of images without captions.
         texts: files of plain text.
+        stores: hold the regions of images, whose files need not exist: those that do not are
+            compared by their regions' place.
         is_allowed: whether leaks are only reported.
         remedy: what a refusal tells the user to do.
 
@@ -149,6 +153,7 @@ def check_leaks(
         None if images is None else Path(images),
         [Path(text) for text in texts],
         Path(cache_dir),
+        stores,
     )
     report = search.report()
     if report.refused and not is_allowed:
@@ -166,6 +171,7 @@ class _Search:
         images: Path | None,
         texts: Sequence[Path],
         cache_dir: Path,
+        stores: RegionStores | None,
     ) -> None:
         if not splits:
             raise UserError("no split is given to look for leaks of; name at least one file")
@@ -174,8 +180,8 @@ class _Search:
             raise UserError(f"{same[0]} is the file of pairs itself; name another split")
         self.pairs, self.splits, self.texts, self.images = pairs, splits, texts, images
         self.cache_dir = cache_dir
-        self.records = read_pairs(pairs)
-        self.split_records = {split: read_pairs(split) for split in splits}
+        self.records = read_pairs(pairs, stores=stores)
+        self.split_records = {split: read_pairs(split, stores=stores) for split in splits}
         self.single_images = [] if images is None else list(read_images(images))
 
     def report(self) -> LeakReport:
@@ -194,14 +200,14 @@ class _Search:
         return report
 
     def _look(self) -> LeakReport:
-        copies = tuple(self._find_images())
+        copies = (*self._find_images(), *self._find_regions())
         found = CaptionSearch(self.records, self.split_records)
         with tqdm(desc="captions and texts", unit=" text", mininterval=1) as progress:
             found.read_pairs(self.pairs, progress)
             for path in self.texts:
                 found.read_texts(path, progress)
         return LeakReport(
-            num_images=len(self._split_images()),
+            num_images=self._num_split_images(),
             num_captions=found.num_captions,
             num_telling=found.num_telling,
             num_short=found.num_short,
@@ -213,18 +219,26 @@ class _Search:
 
     def _seen_images(self) -> list[Path]:
         """Images of the pairs, then those without captions; each file once."""
-        return list(dict.fromkeys([*(r.image for r in self.records), *self.single_images]))
+        images = [record.image for record in self.records if record.image.is_file()]
+        return list(dict.fromkeys([*images, *self.single_images]))
 
     def _split_images(self) -> list[tuple[Path, Path]]:
         """Images of the splits with the first split that has them."""
         found: dict[Path, Path] = {}
         for split, records in self.split_records.items():
             for record in records:
-                found.setdefault(record.image, split)
+                if record.image.is_file():
+                    found.setdefault(record.image, split)
         return list(found.items())
+
+    def _num_split_images(self) -> int:
+        images = (r.image for records in self.split_records.values() for r in records)
+        return len(set(images))
 
     def _find_images(self) -> Iterator[Leak]:
         seen, own = self._seen_images(), self._split_images()
+        if not seen or not own:
+            return
         paths = [path for path, _ in own]
         of_pairs = {record.image for record in self.records}
         told: set[int] = set()
@@ -249,6 +263,22 @@ class _Search:
                 source=str(self.pairs if that in of_pairs else self.images),
                 how="the same bytes" if copy.score == 1.0 else looks,
             )
+
+    def _find_regions(self) -> Iterator[Leak]:
+        """Images without files whose regions the pairs have, too."""
+        seen = {r.regions: r for r in self.records if isinstance(r.regions, RegionEntry)}
+        for split, records in self.split_records.items():
+            own = {r.regions: r for r in records if isinstance(r.regions, RegionEntry)}
+            for regions, record in own.items():
+                if regions in seen and not record.image.is_file():
+                    yield Leak(
+                        kind="image",
+                        split=str(split),
+                        item=record.image.name,
+                        found=seen[regions].image.name,
+                        source=str(self.pairs),
+                        how="the same regions",
+                    )
 
     def _prints(self, paths: Sequence[Path], name: str) -> np.ndarray:
         key = quick_fingerprint_of(paths)

@@ -83,6 +83,7 @@ class OriginalHypothesis:
     """A line of the original's entailment files; ``label`` is the number of a class, or empty."""
 
     id: str
+    image_id: str
     ids: tuple[int, ...]
     label: str
     regions: StoredRegions
@@ -113,7 +114,7 @@ def read_hypotheses(
 
     def parse_fields(fields: list[str], regions: StoredRegions) -> Record:
         ids = parse_ids(fields[3], fields[5])
-        return parse(OriginalHypothesis(fields[1], ids, fields[2].strip(), regions))
+        return parse(OriginalHypothesis(fields[1], fields[0], ids, fields[2].strip(), regions))
 
     return _read(path, ENTAILMENT, parse_fields, root=root, bad_record_limit=bad_record_limit)
 

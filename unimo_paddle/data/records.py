@@ -187,13 +187,18 @@ class Folder:
 
     def find(self, name: str) -> Path:
         """Resolve a relative path to an existing file, or image of a shard, inside the folder."""
-        if len(name) > MAX_PATH_CHARACTERS:
-            raise Fault(f"path of {len(name)} characters exceeds {MAX_PATH_CHARACTERS}")
-        if "\0" in name or os.path.isabs(name) or ".." in Path(name).parts:
-            raise Fault(f"path {name!r} must be relative and stay inside the folder")
+        _check_name(name)
         inside = split_member(os.path.join(self._root, name))
         if inside is not None:
             return self._find_member(*inside, name)
+        path = self.place(name)
+        if not path.is_file():
+            raise Fault(f"file {name!r} does not exist in {self._folder}")
+        return path
+
+    def place(self, name: str) -> Path:
+        """Resolve a relative path inside the folder, whether there is a file or not."""
+        _check_name(name)
         parent, base = os.path.split(os.path.join(self._root, name))
         if parent not in self._parents:
             self._parents[parent] = os.path.realpath(parent)
@@ -202,11 +207,16 @@ class Folder:
             path = os.path.realpath(path)
         if not path.startswith(self._root.rstrip(os.sep) + os.sep):
             raise Fault(f"path {name!r} leads out of the folder through a link")
-        if not os.path.isfile(path):
-            raise Fault(f"file {name!r} does not exist in {self._folder}")
         return Path(path)
 
     def _find_member(self, shard: Path, member: str, name: str) -> Path:
         if not has_member(shard, member):
             raise Fault(f"image {name!r} does not exist in {self._folder}")
         return self.find(os.path.relpath(shard, self._root)) / member
+
+
+def _check_name(name: str) -> None:
+    if len(name) > MAX_PATH_CHARACTERS:
+        raise Fault(f"path of {len(name)} characters exceeds {MAX_PATH_CHARACTERS}")
+    if "\0" in name or os.path.isabs(name) or ".." in Path(name).parts:
+        raise Fault(f"path {name!r} must be relative and stay inside the folder")

@@ -31,6 +31,8 @@ from unimo_paddle.data.records import (
     text_of,
     texts_of,
 )
+from unimo_paddle.data.regions import RegionEntry, RegionStores
+from unimo_paddle.data.regions.lookup import IMAGE_ID
 from unimo_paddle.data.shards import (
     IMAGE_SUFFIXES,
     index_of,
@@ -47,9 +49,9 @@ class PairRecord:
     """One image with its captions.
 
     Args:
-        image: absolute path of the image file.
+        image: absolute path of the image file; with regions of a store there need be none.
         captions: at least one, none empty.
-        regions: a detector's output for the image.
+        regions: a detector's output for the image, or where it lies in a store.
         tags: names of objects in the image.
         objects: labelled boxes, those behind first.
         graph: scene graph as it stands in the file.
@@ -58,14 +60,16 @@ class PairRecord:
 
     image: Path
     captions: tuple[str, ...]
-    regions: Regions | None = None
+    regions: Regions | RegionEntry | None = None
     tags: tuple[str, ...] | None = None
     objects: tuple[LabelledObject, ...] = ()
     graph: dict[str, Any] | None = None
     group: int = field(kw_only=True)
 
 
-def read_pairs(path: Path | str, *, bad_record_limit: float = 0.01) -> Source[PairRecord]:
+def read_pairs(
+    path: Path | str, *, stores: RegionStores | None = None, bad_record_limit: float = 0.01
+) -> Source[PairRecord]:
     """Read image-text pairs from a file of JSON lines, or from tar shards (``data.shards``).
 
     A line is ``{"image": path, "captions": [text, ...]}`` with optional ``tags`` (list of text),
@@ -76,6 +80,7 @@ def read_pairs(path: Path | str, *, bad_record_limit: float = 0.01) -> Source[Pa
     the file's folder and stay inside it. Other keys are left alone.
 
     Args:
+        stores: hold the regions of images whose lines have none; their files need not exist.
         bad_record_limit: share of the lines that may be rejected (at least 10 may).
     """
     path = Path(path)
@@ -83,11 +88,16 @@ def read_pairs(path: Path | str, *, bad_record_limit: float = 0.01) -> Source[Pa
     groups: dict[Path, int] = {}
 
     def parse(record: dict[str, Any]) -> PairRecord:
-        image = folder.find(text_of(record, "image"))
+        regions = parse_regions(record["regions"]) if record.get("regions") else None
+        if stores is None:
+            image = folder.find(text_of(record, "image"))
+        else:
+            regions = regions or stores.find(record)
+            image = folder.place(str(record.get("image") or record[IMAGE_ID]))
         return PairRecord(
             image=image,
             captions=texts_of(record, "captions", required=True),
-            regions=parse_regions(record["regions"]) if record.get("regions") else None,
+            regions=regions,
             tags=texts_of(record, "tags") or None,
             objects=parse_objects(record.get("objects")),
             graph=_parse_graph(record.get("graph")),

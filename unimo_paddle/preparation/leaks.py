@@ -17,6 +17,7 @@ import json
 from pathlib import Path
 
 from unimo_paddle.data.leaks import CACHE_DIR, check_leaks
+from unimo_paddle.data.regions import RegionStores
 from unimo_paddle.errors import UserError
 
 
@@ -27,6 +28,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--texts", type=Path, nargs="+", default=[], help="plain text files")
     parser.add_argument(
         "--splits", type=Path, nargs="+", required=True, help="pairs to evaluate on"
+    )
+    parser.add_argument(
+        "--regions", type=Path, nargs="+", help="stores of the regions of images without files"
     )
     parser.add_argument("--allow", action="store_true", help="report leaks and end with code 0")
     parser.add_argument("--report", type=Path, help="JSON file to write all that is found to")
@@ -42,6 +46,7 @@ def run(arguments: argparse.Namespace) -> None:
         arguments.splits,
         images=arguments.images,
         texts=arguments.texts,
+        stores=RegionStores(arguments.regions) if arguments.regions else None,
         cache_dir=arguments.cache,
         is_allowed=True,
     )

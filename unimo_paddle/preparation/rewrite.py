@@ -29,6 +29,7 @@ from typing import Any
 from tqdm import tqdm
 
 from unimo_paddle.data.publish import publish
+from unimo_paddle.data.regions import RegionStores
 from unimo_paddle.data.rewriting.corpus import Corpus, CorpusCounts, read_names
 from unimo_paddle.data.rewriting.graph import parse_caption
 from unimo_paddle.data.rewriting.lexicon import Lexicon, built_in_lexicon, lexicon_text
@@ -55,6 +56,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the options."""
     parser.add_argument("--pairs", type=Path, required=True, help="image-text pairs, JSON lines")
     parser.add_argument("--output", type=Path, required=True, help="file to write")
+    parser.add_argument(
+        "--regions", type=Path, nargs="+", help="stores of the regions of images without files"
+    )
     parser.add_argument("--paraphrases", type=Path, help="texts that say the same, JSON lines")
     for name in _NAMES:
         parser.add_argument(
@@ -71,7 +75,8 @@ def run(arguments: argparse.Namespace) -> None:
     config = RewritingConfig(
         **{f.name: getattr(arguments, f.name) for f in fields(RewritingConfig)}
     )
-    records = read_pairs(arguments.pairs).records
+    stores = RegionStores(arguments.regions) if arguments.regions else None
+    records = read_pairs(arguments.pairs, stores=stores).records
     plan = _plan(arguments, config, records)
     folder = arguments.output.with_name(f"{arguments.output.name}.partial")
     if arguments.output.exists():

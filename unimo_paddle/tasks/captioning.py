@@ -25,6 +25,7 @@ from unimo_paddle.data.original_pairs import (
     read_objects,
 )
 from unimo_paddle.data.records import Fault, check_text, texts_of
+from unimo_paddle.data.regions import RegionEntry
 from unimo_paddle.data.scenes import sayable_share
 from unimo_paddle.data.sequences import append_target
 from unimo_paddle.data.text import CLS_ID, SEP_ID
@@ -180,7 +181,8 @@ class CaptioningTask(WritingTask, ImageTask):
         names = tags.get(line.image_id, ())
         check_ids(line.ids, self.model)
         check_ids(names, self.model)
-        return CaptionRecord(line.regions, line.image_id, line.ids or None, names, line.id or None)
+        image = self.image_of_original(line.image_id, line.regions)
+        return CaptionRecord(image, line.image_id, line.ids or None, names, line.id or None)
 
     def parse(self, item: Mapping[str, Any]) -> CaptionRecord:
         """The record that a user gives to the predictor: an image with at most one caption."""
@@ -192,16 +194,21 @@ class CaptioningTask(WritingTask, ImageTask):
     def parse_with(
         self, item: Mapping[str, Any], find: Callable[[str], Path]
     ) -> tuple[CaptionRecord, ...]:
-        """A record of each of ``captions``, or of the one ``caption``, with the ``tags``."""
+        """A record of each of ``captions``, or of the one ``caption``, with tags."""
         if item.get("caption") is not None:
             captions: tuple[str | None, ...] = (check_text(item["caption"], "caption"),)
         else:
             captions = texts_of(dict(item), "captions") or (None,)
         image = self.image_of(item, find)
-        tags = " ".join(texts_of(dict(item), "tags"))
+        tags = " ".join(texts_of(dict(item), "tags") or self._stored_tags(image))
         name = item.get("image")
         image_id = id_of(item) or (name if isinstance(name, str) else None)
         return tuple(CaptionRecord(image, image_id, caption, tags) for caption in captions)
+
+    def _stored_tags(self, image: Image) -> list[str]:
+        """Names of objects where the image lies in a store that knows them."""
+        has_tags = self.data.with_tags and isinstance(image, RegionEntry)
+        return image.tags() if has_tags else []
 
     def texts(self, record: CaptionRecord) -> Iterable[str]:
         """Caption and names of objects, where they are text and not ids."""

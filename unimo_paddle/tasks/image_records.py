@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from abc import abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -21,7 +22,10 @@ from unimo_paddle.data.images import (
     encode_view,
 )
 from unimo_paddle.data.objects import LabelledObject, encode_objects, parse_objects
+from unimo_paddle.data.original_pairs import StoredRegions
 from unimo_paddle.data.records import Fault, Folder, gather, parse_object, read_lines, text_of
+from unimo_paddle.data.regions import RegionEntry, RegionStores
+from unimo_paddle.data.regions.lookup import check_stores, possible_ids
 from unimo_paddle.data.scenes import SceneConfig, ensure_scenes
 from unimo_paddle.data.sequences import mark_ids, mark_text
 from unimo_paddle.data.shards import split_member
@@ -44,8 +48,9 @@ class LabelledImage:
     objects: tuple[LabelledObject, ...]
 
 
-# A file, pixels [H, W, 3] uint8 RGB, either with labelled objects, or a detector's output.
-Image = Path | np.ndarray | LabelledImage | Regions
+# A file, pixels [H, W, 3] uint8 RGB, either with labelled objects, or a detector's output, also in
+# a store.
+Image = Path | np.ndarray | LabelledImage | Regions | RegionEntry
 Text = str | tuple[int, ...]  # or ids with their [CLS] and [SEP], as the original's files hold them
 
 
@@ -57,6 +62,7 @@ class ImageDataConfig(FineTuningDataConfig):
     scenes_dir: str = "runs/data/scenes"  # folder of the built-in data, generated on first use
     scenes: SceneConfig = field(default_factory=SceneConfig)  # what the built-in data holds
     image: ImageConfig = field(default_factory=ImageConfig)
+    regions: tuple[str, ...] = ()  # stores of regions, by prepare_data.py regions or extract
     max_text_length: int = 128  # tokens, [CLS] and [SEP] included; longer texts are cut
 
     def __post_init__(self) -> None:
@@ -69,6 +75,7 @@ class ImageDataConfig(FineTuningDataConfig):
             raise UserError(
                 "task.data.source original holds regions; set task.data.image.kind to regions"
             )
+        check_stores(self.regions, self.source, self.image)
         if self.max_text_length < 4:  # three marks and a [MASK]
             raise UserError(f"task.data.max_text_length is {self.max_text_length}; give at least 4")
 
@@ -85,6 +92,11 @@ class ImageTask(FineTuningTask):
         self.data = data
         check_image(data.image, model)
         self.image_inputs = image_inputs(model.region_feature_size)
+
+    @functools.cached_property
+    def stores(self) -> RegionStores | None:
+        """Where regions lie that the records do not hold; None where no store is named."""
+        return RegionStores(self.data.regions, self.data.image) if self.data.regions else None
 
     @abstractmethod
     def parse_with(self, item: Mapping[str, Any], find: Callable[[str], Path]) -> Any:
@@ -132,11 +144,17 @@ class ImageTask(FineTuningTask):
     def image_of(self, item: Mapping[str, Any], find: Callable[[str], Path]) -> Image:
         """The image of a JSON object: its ``regions`` or its file, with ``objects`` if these count.
 
-        From the predictor ``image`` may also be pixels.
+        Regions that it does not hold are looked for in the stores. From the predictor ``image``
+        may also be pixels.
         """
         if self.data.image.kind == "regions":
+            if self.stores is not None and not item.get("regions"):
+                return self.stores.find(item)
             if not item.get("regions"):
-                raise Fault("'regions' is missing; give them, or use task.data.image.kind patches")
+                raise Fault(
+                    "'regions' is missing; give them, name a store that has them under "
+                    "task.data.regions, or use task.data.image.kind patches"
+                )
             regions = parse_regions(item["regions"])
             try:
                 # Known to be right here, where the line is known, and not only when it is encoded.
@@ -153,6 +171,10 @@ class ImageTask(FineTuningTask):
             raise Fault("'objects' is missing; give them, or use task.data.image.kind patches")
         return LabelledImage(pixels, objects)
 
+    def image_of_original(self, name: str, regions: StoredRegions) -> StoredRegions | RegionEntry:
+        """The image of a line of the original's files: in the stores, where there are any."""
+        return regions if self.stores is None else self.stores.named(name, possible_ids(name))
+
     def encode_image(
         self,
         image: Image,
@@ -165,8 +187,9 @@ class ImageTask(FineTuningTask):
             texts: what is said of the image; one that names a side forbids the flip.
         """
         config = self.data.image
-        if isinstance(image, Regions):
-            features, boxes = encode_regions(image, config, where="regions")
+        if isinstance(image, Regions | RegionEntry):
+            where = "regions" if isinstance(image, Regions) else image.where
+            features, boxes = encode_regions(image.load(), config, where=where)
         else:
             pixels = image.pixels if isinstance(image, LabelledImage) else image
             where = str(pixels) if isinstance(pixels, Path) else "the given image"

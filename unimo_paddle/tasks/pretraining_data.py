@@ -6,6 +6,7 @@ of their stream. What is hidden is drawn here; the graph zeroes and predicts it.
 
 from __future__ import annotations
 
+import functools
 import logging
 import zlib
 from collections.abc import Mapping, Sequence
@@ -78,6 +79,7 @@ class PretrainingEncoder:
         self.contrast = contrast
         self.uses_language = uses_language
         self.assets_dir = assets_dir
+        self.open_stores = functools.cache(config.open_stores)
         self.vocabulary = Vocabulary(config.tokenizer, model, assets_dir)
         self.targets = RegionTargets(config, assets_dir, weights=weights, uses_regions=uses_regions)
         self.first_position = model.first_position
@@ -101,6 +103,7 @@ class PretrainingEncoder:
                 list(self.config.splits.values()),
                 images=self.config.images,
                 texts=self.config.texts,
+                stores=self.open_stores(),
                 remedy="take them out of the data, or set task.data.allow_leaks",
             )
         self.vocabulary.prepare(self._corpus)
@@ -128,7 +131,7 @@ class PretrainingEncoder:
 
     def read_pairs(self) -> Sequence[PairRecord]:
         """The pairs to train on."""
-        return read_pairs(self._pairs_path)
+        return read_pairs(self._pairs_path, stores=self.open_stores())
 
     def read_texts(self) -> Sequence[str]:
         """The texts without images; may be empty."""
@@ -152,7 +155,7 @@ class PretrainingEncoder:
             raise UserError(
                 f"split {split!r} is not under task.data.splits ({known}); add it there"
             )
-        return read_pairs(Path(self.config.splits[split]))
+        return read_pairs(Path(self.config.splits[split]), stores=self.open_stores())
 
     @property
     def _images_dir(self) -> Path | None:
@@ -317,7 +320,7 @@ class PretrainingEncoder:
         if config.kind == "regions":
             if not isinstance(image, PairRecord) or image.regions is None:
                 raise BadSample(where, "the record has no regions; use kind: patches")
-            features, boxes = encode_regions(image.regions, config, where=where)
+            features, boxes = encode_regions(image.regions.load(), config, where=where)
         else:
             if isinstance(pixels, str | Path):
                 pixels = read_image(

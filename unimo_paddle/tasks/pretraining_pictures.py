@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 
@@ -39,12 +40,19 @@ def draw_retrieval(encoder: PretrainingEncoder, split: str, serve: Serve) -> np.
     chosen = [asked[i] for i in texts["index"]]
     return pictures.retrieval_sheet(
         [record.captions[0] for record in chosen],
-        [[read_image(records[i].image, min_side=TILE_SIZE) for i in row] for row in found],
+        [[_shown(records[i].image) for i in row] for row in found],
         [
             [records[i].group == record.group for i in row]
             for record, row in zip(chosen, found, strict=True)
         ],
     )
+
+
+def _shown(path: Path) -> np.ndarray:
+    """The pixels of an image; grey where its regions came without them."""
+    if path.is_file():
+        return read_image(path, min_side=TILE_SIZE)
+    return np.full((TILE_SIZE, TILE_SIZE, 3), pictures.WRONG, np.uint8)
 
 
 def draw_filling(encoder: PretrainingEncoder, split: str, serve: Serve) -> np.ndarray:

@@ -166,7 +166,7 @@ class RegionTargets:
             return self.visual_words.assign(features[positions])
         if not self.weights.region_classification:
             return np.zeros((len(positions), self.num_classes), np.float32)
-        probabilities = record.regions.class_probabilities
+        probabilities = record.regions.load().class_probabilities
         if probabilities is None or probabilities.shape[1:] != (self.num_classes,):
             what = "no class_probabilities"
             if probabilities is not None:

@@ -6,6 +6,8 @@ from dataclasses import dataclass, field
 
 from unimo_paddle.data.images import ImageConfig
 from unimo_paddle.data.masking import RegionMaskingConfig, TextMaskingConfig
+from unimo_paddle.data.regions import RegionStores
+from unimo_paddle.data.regions.lookup import check_stores
 from unimo_paddle.data.rewriting import NEGATIVE_KINDS
 from unimo_paddle.data.scenes import SceneConfig
 from unimo_paddle.data.text import TokenizerConfig
@@ -24,6 +26,7 @@ class PretrainingDataConfig:
     rewrites: str | None = None  # rewritten captions of the pairs, by prepare_data.py rewrite
     mined: str | None = None  # images and sentences for the pairs, by prepare_data.py mine
     statements: tuple[str, ...] = ()  # JSON lines of questions or hypotheses about images
+    regions: tuple[str, ...] = ()  # stores of regions, by prepare_data.py regions or extract
     images: str | None = None  # folder of images without captions; none uses those of the pairs
     splits: dict[str, str] = field(
         default_factory=dict
@@ -47,11 +50,16 @@ class PretrainingDataConfig:
             raise UserError(f"task.data.source is {self.source!r}; choose scenes or files")
         if self.source == "files" and not self.pairs:
             raise UserError("task.data.source is files but task.data.pairs names no file; give one")
+        check_stores(self.regions, self.source, self.image)
         lows = {"captions_per_image": 1, "max_text_length": 8, "num_visual_words": 2}
         lows |= {"num_region_classes": 2, "num_object_names": 1}
         for name, low in lows.items():
             if getattr(self, name) < low:
                 raise UserError(f"task.data.{name} is {getattr(self, name)}; give at least {low}")
+
+    def open_stores(self) -> RegionStores | None:
+        """Where regions lie that the records do not hold; None where no store is named."""
+        return RegionStores(self.regions, self.image) if self.regions else None
 
 
 @dataclass(frozen=True)

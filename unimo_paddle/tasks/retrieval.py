@@ -26,6 +26,7 @@ from unimo_paddle.data.loader import Stream
 from unimo_paddle.data.original_order import candidates_by_epoch
 from unimo_paddle.data.original_retrieval import RegionLine
 from unimo_paddle.data.records import TOLERATED_RECORDS, text_of
+from unimo_paddle.data.regions import RegionEntry
 from unimo_paddle.data.sources import read_pairs
 from unimo_paddle.errors import BadSample, UserError
 from unimo_paddle.metrics.retrieval import recall_of_scores
@@ -167,12 +168,15 @@ class RetrievalTask(ImageTask):
         """The images and captions of a split, read once."""
         if self.data.source == "original" and split not in self._splits:
             path = self.split_path(split)
-            self._splits[split] = read_lines_table(path, self.data, self.model, split=split)
+            self._splits[split] = read_lines_table(
+                path, self.data, self.model, split=split, stores=self.stores
+            )
         return super().read_split(split)
 
     def read(self, path: Path) -> PairTable:
         """The images and captions of a file of JSON lines."""
-        records = read_pairs(path, bad_record_limit=self.data.bad_record_limit)
+        limit = self.data.bad_record_limit
+        records = read_pairs(path, stores=self.stores, bad_record_limit=limit)
         return table_of_pairs(path, records, kind=self.data.image.kind)
 
     def read_original(self, path: Path) -> PairTable:
@@ -212,7 +216,7 @@ class RetrievalTask(ImageTask):
     ) -> Sample:
         """The rows of an image; what is wrong with it is told under its name."""
         image = named.image
-        regions = image.load() if isinstance(image, RegionLine) else image
+        regions = image.load() if isinstance(image, RegionLine | RegionEntry) else image
         if not isinstance(regions, Regions):
             return self.encode_image(regions, rng, texts)
         # Repeating the original's confusion of width and height takes boxes out of their image.

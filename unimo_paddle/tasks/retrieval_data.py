@@ -20,7 +20,7 @@ from __future__ import annotations
 
 import zipfile
 from collections import defaultdict
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -34,6 +34,8 @@ from unimo_paddle.data.original_retrieval import (
     read_image_ids,
     read_region_lines,
 )
+from unimo_paddle.data.regions import RegionEntry, RegionStores
+from unimo_paddle.data.regions.lookup import StoredImages
 from unimo_paddle.data.sources import PairRecord
 from unimo_paddle.errors import UserError
 from unimo_paddle.models import ModelConfig
@@ -170,25 +172,36 @@ def _image_of(record: PairRecord, kind: str) -> Image:
 
 
 def read_lines_table(
-    path: Path, data: RetrievalDataConfig, model: ModelConfig, *, split: str
+    path: Path,
+    data: RetrievalDataConfig,
+    model: ModelConfig,
+    *,
+    split: str,
+    stores: RegionStores | None = None,
 ) -> PairTable:
     """The table of a split in the original's files, whose captions ``path`` holds.
 
-    Images are numbered as the captions name them.
+    Images are numbered as the captions name them. Regions come from the feature file of the split,
+    or from the stores.
     """
-    if split not in data.features:
-        raise UserError(
-            f"task.data.features names no feature file or folder of split {split!r}; add it"
-        )
     limit = data.bad_record_limit
     listed = data.image_ids and read_image_ids(data.image_ids, bad_record_limit=limit)
-    regions = read_region_lines(
-        data.features[split],
-        feature_size=data.image.feature_size,
-        size_columns=_size_columns(data, split),
-        only=listed or None,
-        bad_record_limit=limit,
-    )
+    regions: Mapping[str, RegionLine | RegionEntry]
+    if stores is not None:
+        regions = StoredImages(stores, listed or None)
+    elif split not in data.features:
+        raise UserError(
+            f"task.data.features names no feature file or folder of split {split!r}; add it, or "
+            "name stores under task.data.regions"
+        )
+    else:
+        regions = read_region_lines(
+            data.features[split],
+            feature_size=data.image.feature_size,
+            size_columns=_size_columns(data, split),
+            only=listed or None,
+            bad_record_limit=limit,
+        )
     lines = read_captions(
         path,
         images=regions,
@@ -198,7 +211,11 @@ def read_lines_table(
     )
     numbers: dict[str, int] = {}
     owners = [numbers.setdefault(line.image, len(numbers)) for line in lines]
-    images = [NamedImage(regions[name].where, regions[name]) for name in numbers]
+    found = {name: regions[name] for name in numbers}
+    images = [
+        NamedImage(name if isinstance(image, RegionEntry) else image.where, image)
+        for name, image in found.items()
+    ]
     return PairTable(path, images, [line.ids for line in lines], owners)
 
 

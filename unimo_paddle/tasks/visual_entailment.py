@@ -170,7 +170,8 @@ class VisualEntailmentTask(ImageTask):
                 raise Fault(f"label is {number}, but there are {len(labels)}: {', '.join(labels)}")
             label = labels[number]
         check_ids(line.ids, self.model)
-        return EntailmentRecord(line.regions, line.ids, label, line.id or None)
+        image = self.image_of_original(line.image_id, line.regions)
+        return EntailmentRecord(image, line.ids, label, line.id or None)
 
     def parse_with(self, item: Mapping[str, Any], find: Callable[[str], Path]) -> EntailmentRecord:
         """A record from the image, ``hypothesis`` or ``caption`` and, if there, label and id."""
