@@ -70,6 +70,9 @@ def test_recipe_says_how_everything_it_reads_is_made(path: Path, static_graph) -
     assert needs and all(need.remedy for need in needs)
     for tool in re.findall(r"python (tools/\w+\.py)", " ".join(need.remedy for need in needs)):
         assert (ROOT / tool).is_file()
+    commands = (ROOT / "tools" / "prepare_data.py").read_text("utf-8")
+    for command in re.findall(r"prepare_data\.py (\w+)", " ".join(n.remedy for n in needs)):
+        assert f'"{command}": ' in commands
     thin = replace(config, model=replace(config.model, num_layers=1))
     assert cost_of(thin, assumed_lengths(config.task)).operations > 0
 
