@@ -11,7 +11,14 @@ from paddle.nn import functional as F
 from unimo_paddle.data.images import ImageConfig, encode_image
 from unimo_paddle.models import ModelConfig, UnifiedTransformer
 from unimo_paddle.models.embeddings import RegionEmbedding
-from unimo_paddle.models.stem import SMALLEST_CONTRAST, PatchStem, patch_side
+from unimo_paddle.models.stem import (
+    NUM_DIRECTIONS,
+    SMALLEST_CONTRAST,
+    SMALLEST_EDGE,
+    PatchStem,
+    edges_and_colours,
+    patch_side,
+)
 
 GRID, SIDE, WIDTH = 3, 4, 16
 FEATURES = 3 * SIDE**2
@@ -93,6 +100,58 @@ def slide(image: np.ndarray, weight: np.ndarray, stride: int) -> np.ndarray:
 
 def gelu(x: np.ndarray) -> np.ndarray:
     return F.gelu(paddle.to_tensor(x)).numpy()
+
+
+def test_edges_are_counted_by_direction_whatever_their_strength() -> None:
+    side, size = GRID * SIDE, 2
+    image = np.random.default_rng(1).standard_normal((1, 3, side, side), dtype=np.float32)
+    found = edges_and_colours(paddle.to_tensor(image), size).numpy()[0]
+
+    grey = np.pad(np.tensordot([0.299, 0.587, 0.114], image[0], 1), 1, mode="edge")
+    right, down = grey[1:-1, 2:] - grey[1:-1, :-2], grey[2:, 1:-1] - grey[:-2, 1:-1]
+    angles = 2 * np.pi * np.arange(NUM_DIRECTIONS) / NUM_DIRECTIONS
+    slopes = np.stack([np.cos(angle) * right + np.sin(angle) * down for angle in angles])
+    strengths = mean_of_squares(np.maximum(slopes, 0), size)
+    total = np.pad(strengths.sum(axis=0), 1, constant_values=np.nan)
+    num_places = side // size
+    for row, column in np.ndindex(num_places, num_places):
+        mean = np.nanmean(total[row : row + 3, column : column + 3])
+        shares = np.sqrt(strengths[:, row, column] / (mean + SMALLEST_EDGE) + 1e-4)
+        np.testing.assert_allclose(found[:NUM_DIRECTIONS, row, column], 3 * shares - 1, atol=1e-4)
+    colours = mean_of_squares(image[0], size)
+    np.testing.assert_allclose(found[NUM_DIRECTIONS:-3], 2 * colours, atol=1e-5)
+    np.testing.assert_allclose(found[-3:], 4 * (colours - around(colours[None])[0]), atol=1e-5)
+
+
+def mean_of_squares(image: np.ndarray, size: int) -> np.ndarray:
+    """The means over squares of so many pixels a side of [C, H, W]."""
+    channels, height, width = image.shape
+    squares = image.reshape(channels, height // size, size, width // size, size)
+    return squares.mean(axis=(2, 4))
+
+
+@pytest.mark.parametrize(("angle", "direction"), [(0, 0), (90, 2), (180, 4), (270, 6)])
+def test_an_edge_counts_where_it_grows_bright(angle: int, direction: int) -> None:
+    image = np.rot90(np.tile(np.linspace(-1, 1, 12, dtype=np.float32), (12, 1)), -angle // 90)
+    picture = paddle.to_tensor(np.tile(image, (1, 3, 1, 1)))
+    shares = edges_and_colours(picture, 4).numpy()[0, :NUM_DIRECTIONS, 1, 1]
+    faint = edges_and_colours(0.5 * picture, 4).numpy()[0, :NUM_DIRECTIONS, 1, 1]
+    assert shares.argmax() == faint.argmax() == direction
+    assert shares[direction] > 2 * shares[direction - 2]
+    assert abs(faint[direction] - shares[direction]) < 0.2 * (shares[direction] + 1)
+
+
+def test_convolutions_begin_at_edges() -> None:
+    features = 3 * 8**2
+    with paddle.utils.unique_name.guard():
+        stem = PatchStem(2, features, WIDTH, 0.1, edge_size=4)
+    shapes = [layer.weight.shape for layer in stem.convolutions]
+    assert shapes == [[WIDTH, NUM_DIRECTIONS + 6, 3, 3], [WIDTH, WIDTH, 3, 3]]
+    rows = np.random.default_rng(0).standard_normal((3, 4, features), dtype=np.float32)
+    out = stem(paddle.to_tensor(rows))
+    assert out.shape == [3, 4, WIDTH]
+    out.square().sum().backward()
+    assert all(np.abs(p.grad.numpy()).max() > 0 for p in stem.parameters())
 
 
 @pytest.mark.parametrize("num_rows", [1, 2, 7])

@@ -300,6 +300,16 @@ def test_evaluation_equals_training_without_dropout():
             {"patch_grid": 3, "region_feature_size": 27},
             "model.patch_grid is 3, but model.region_feature_size 27 is no patch of 2, 4, 8 ..",
         ),
+        ({"patch_edge_size": -1}, "model.patch_edge_size is -1"),
+        ({"patch_edge_size": 2}, "model.patch_edge_size is 2, but without convolutions nothing"),
+        (
+            {"patch_grid": 2, "region_feature_size": 48, "patch_edge_size": 4},
+            "model.patch_edge_size is 4, but patches are 4 pixels a side; give a power of two",
+        ),
+        (
+            {"patch_grid": 2, "region_feature_size": 48, "patch_edge_size": 3},
+            "model.patch_edge_size is 3, but patches are 4 pixels a side; give a power of two",
+        ),
         ({"initializer_range": 0.0}, "model.initializer_range is 0.0"),
         ({"layer_norm_eps": -1e-5}, "model.layer_norm_eps is -1e-05"),
     ],

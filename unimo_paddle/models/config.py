@@ -28,6 +28,7 @@ class ModelConfig:
     region_feature_size: int = 2048  # numbers a region: detector feature or pixels of a patch
     location_frequencies: int = 0  # Fourier features of the box centre; 0 is the original
     patch_grid: int = 0  # cells a side read by convolutions; 1: each row alone; 0: a linear layer
+    patch_edge_size: int = 0  # convolutions read edges of squares of so many pixels; 0: pixels
     type_vocab_size: int = 0  # rows of the token type embedding; 0 means none
     num_roles: int = 0  # rows of the dialogue role embedding; 0 means none
     num_turns: int = 0  # rows of the dialogue turn embedding; 0 means none
@@ -63,10 +64,24 @@ class ModelConfig:
                 f"{self.region_feature_size} is no patch of 2, 4, 8 .. pixels a side in three "
                 "colours; choose patches of such a size, or patch_grid 0"
             )
+        self._check_edge_size()
         if self.first_position >= self.max_positions:
             raise UserError(
                 f"model.first_position {self.first_position} leaves no room in "
                 f"model.max_positions {self.max_positions}; raise max_positions"
+            )
+
+    def _check_edge_size(self) -> None:
+        size, side = self.patch_edge_size, patch_side(self.region_feature_size)
+        if size and not self.patch_grid:
+            raise UserError(
+                f"model.patch_edge_size is {size}, but without convolutions nothing reads edges; "
+                "give model.patch_grid the number of patches a side, or set patch_edge_size to 0"
+            )
+        if size and not (size < side and side % size == 0):
+            raise UserError(
+                f"model.patch_edge_size is {size}, but patches are {side} pixels a side; give a "
+                f"power of two below {side}, or 0"
             )
 
     @property
@@ -96,6 +111,7 @@ _LOWER_BOUNDS = {
     "region_feature_size": 1,
     "location_frequencies": 0,
     "patch_grid": 0,
+    "patch_edge_size": 0,
     "type_vocab_size": 0,
     "num_roles": 0,
     "num_turns": 0,

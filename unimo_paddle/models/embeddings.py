@@ -71,7 +71,13 @@ class RegionEmbedding(nn.Layer):
         self.feature = linear("image_emb", config.region_feature_size, size, scale)
         self.stem = None
         if config.patch_grid:
-            self.stem = PatchStem(config.patch_grid, config.region_feature_size, size, scale)
+            self.stem = PatchStem(
+                config.patch_grid,
+                config.region_feature_size,
+                size,
+                scale,
+                edge_size=config.patch_edge_size,
+            )
             self.feature_norm = layer_norm("patch_stem_layer_norm", size, epsilon)
             self.location_norm = layer_norm("image_loc_layer_norm", size, epsilon)
         self.location = linear("image_loc", config.location_size, size, scale)

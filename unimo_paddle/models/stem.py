@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 
+import numpy as np
 import paddle
 from paddle import nn
 from paddle.nn import functional as F
@@ -16,8 +17,11 @@ from unimo_paddle.models.rows import count_rows
 from unimo_paddle.models.transformer import linear
 
 NUM_COLOURS = 3
-RADIUS = 2  # pixels around a pixel whose contrast is evened out
+RADIUS = 2  # places around a place whose contrast is evened out
 SMALLEST_CONTRAST = 0.1  # of normalised pixels; less is noise
+GREY = (0.299, 0.587, 0.114)  # shares of red, green, blue
+NUM_DIRECTIONS = 8  # of edges; an edge from dark to bright and its reverse are two
+SMALLEST_EDGE = 0.05  # of normalised pixels; less is noise
 
 
 def patch_side(feature_size: int) -> int:
@@ -34,23 +38,34 @@ class PatchStem(nn.Layer):
     and a linear layer follows. Beside its colours the image is given with its local contrast
     evened out ("What is the Best Multi-Stage Architecture for Object Recognition?", Jarrett et
     al. 2009): colours are many times louder than the edges and textures beside them, and what is
-    loud is learnt first and long alone.
+    loud is learnt first and long alone. With an ``edge_size`` the convolutions begin at
+    ``edges_and_colours`` in the place of pixels.
 
     Args:
         grid_size: cells a side of the image; 1: every row is an image of its own.
         feature_size: numbers of a cell, row by row, colours last.
         hidden_size: width of the result.
         scale: standard deviation of the last layer's weights.
+        edge_size: pixels a side over which edges are counted; 0: convolutions read pixels.
     """
 
-    def __init__(self, grid_size: int, feature_size: int, hidden_size: int, scale: float) -> None:
+    def __init__(
+        self,
+        grid_size: int,
+        feature_size: int,
+        hidden_size: int,
+        scale: float,
+        *,
+        edge_size: int = 0,
+    ) -> None:
         super().__init__()
-        self.grid_size = grid_size
+        self.grid_size, self.edge_size = grid_size, edge_size
         self.side = patch_side(feature_size)
-        assert self.side, feature_size
-        num_halvings = self.side.bit_length() - 1
+        assert self.side and edge_size < self.side, (feature_size, edge_size)
+        num_halvings = (self.side // max(1, edge_size)).bit_length() - 1
         widths = [max(8, hidden_size >> i) for i in reversed(range(num_halvings))]
-        before = [2 * NUM_COLOURS, *widths]
+        num_channels = 2 * NUM_COLOURS + (NUM_DIRECTIONS if edge_size else 0)
+        before = [num_channels, *widths]
         after = [*widths, widths[-1]]
         strides = [2] * num_halvings + [1]
         self.convolutions = nn.LayerList(
@@ -68,11 +83,50 @@ class PatchStem(nn.Layer):
         image = patches.reshape([-1, grid, grid, side, side, NUM_COLOURS])
         image = image.transpose([0, 5, 1, 3, 2, 4])
         image = image.reshape([-1, NUM_COLOURS, grid * side, grid * side])
-        hidden = paddle.concat([image, even_contrast(image)], axis=1)
+        if self.edge_size:
+            hidden = edges_and_colours(image, self.edge_size)
+        else:
+            hidden = paddle.concat([image, even_contrast(image)], axis=1)
         for convolution in self.convolutions:
             hidden = F.gelu(convolution(hidden))
         cells = self.output(hidden.flatten(2).transpose([0, 2, 1]))
         return cells if grid > 1 else cells.reshape([-1, count_rows(patches), cells.shape[-1]])
+
+
+def edges_and_colours(image: paddle.Tensor, size: int) -> paddle.Tensor:
+    """How much edge of each direction there is about a place, its colours, and how they stand out.
+
+    "Histograms of Oriented Gradients for Human Detection" (Dalal and Triggs 2005): the strength of
+    gradients is summed by direction over ``size`` x ``size`` pixels and divided by that of all
+    directions around, so that a faint outline counts like a sharp one. A few thousand images teach
+    convolutions on pixels little more than colours; what tells shapes is therefore given.
+
+    Args:
+        image: [B, 3, H, W], normalised pixels.
+        size: divides H and W.
+
+    Returns:
+        [B, NUM_DIRECTIONS + 6, H / size, W / size].
+    """
+    weights = np.array(GREY, np.float32).reshape(1, NUM_COLOURS, 1, 1)
+    grey = (image * paddle.assign(weights)).sum(axis=1, keepdim=True)
+    gradients = F.conv2d(F.pad(grey, [1, 1, 1, 1], mode="replicate"), paddle.assign(_slopes()))
+    strengths = F.avg_pool2d(F.relu(gradients), size)
+    around = F.avg_pool2d(strengths.sum(axis=1, keepdim=True), 3, 1, 1, exclusive=True)
+    shares = paddle.sqrt(strengths / (around + SMALLEST_EDGE) + 1e-4)
+    colours = F.avg_pool2d(image, size)
+    # Each part varies about as much as normalised pixels do.
+    parts = [3.0 * shares - 1.0, 2.0 * colours, 4.0 * (colours - _local_mean(colours))]
+    return paddle.concat(parts, axis=1)
+
+
+def _slopes() -> np.ndarray:
+    """The 3 x 3 weights [NUM_DIRECTIONS, 1, 3, 3] that measure the slope in each direction."""
+    angles = 2.0 * math.pi * np.arange(NUM_DIRECTIONS) / NUM_DIRECTIONS
+    slopes = np.zeros((NUM_DIRECTIONS, 1, 3, 3), np.float32)
+    slopes[:, 0, 1, 2], slopes[:, 0, 2, 1] = np.cos(angles), np.sin(angles)
+    slopes[:, 0, 1, 0], slopes[:, 0, 0, 1] = -np.cos(angles), -np.sin(angles)
+    return slopes
 
 
 def even_contrast(image: paddle.Tensor) -> paddle.Tensor:
