@@ -90,6 +90,25 @@ def test_run_to_start_from_is_found_among_the_run_files(monkeypatch) -> None:
     assert start.remedy == "python tools/train.py --config configs/finetune/mnli_base.yaml"
 
 
+def test_every_shard_and_store_of_a_run_is_needed(tmp_path: Path) -> None:
+    config = settings.load(RunConfig, ROOT / "configs" / "pretrain" / "flickr8k_small.yaml")
+    pattern, store = tmp_path / "{0..1}.tar", tmp_path / "regions"
+    image = replace(config.task.data.image, kind="regions")
+    data = replace(config.task.data, pairs=str(pattern), regions=[str(store)], image=image)
+    needs = {
+        need.setting: need
+        for need in needs_of(replace(config, task=replace(config.task, data=data)))
+    }
+    assert needs["task.data.pairs"].is_missing
+    assert f"prepare_data.py regions --format tsv FEATURES.tsv --output {store}" in (
+        needs["task.data.regions"].remedy
+    )
+    (tmp_path / "0.tar").touch()
+    assert needs["task.data.pairs"].is_missing
+    (tmp_path / "1.tar").touch()
+    assert not needs["task.data.pairs"].is_missing
+
+
 def test_scenes_are_made_on_first_use(tmp_path: Path) -> None:
     config = settings.load(RunConfig, ROOT / "configs" / "finetune" / "scenes_vqa.yaml")
     data = replace(config.task.data, scenes_dir=str(tmp_path / "scenes"))

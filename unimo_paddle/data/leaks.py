@@ -27,7 +27,7 @@ from unimo_paddle.data.prints import find_copies, print_images
 from unimo_paddle.data.publish import publish
 from unimo_paddle.data.regions import RegionEntry, RegionStores
 from unimo_paddle.data.shards import files_of, folder_of
-from unimo_paddle.data.sources import read_images, read_pairs
+from unimo_paddle.data.sources import PairRecord, read_images, read_pairs
 from unimo_paddle.errors import UserError
 
 logger = logging.getLogger(__name__)
@@ -219,7 +219,7 @@ class _Search:
 
     def _seen_images(self) -> list[Path]:
         """Images of the pairs, then those without captions; each file once."""
-        images = [record.image for record in self.records if record.image.is_file()]
+        images = [record.image for record in self.records if _has_image(record)]
         return list(dict.fromkeys([*images, *self.single_images]))
 
     def _split_images(self) -> list[tuple[Path, Path]]:
@@ -227,7 +227,7 @@ class _Search:
         found: dict[Path, Path] = {}
         for split, records in self.split_records.items():
             for record in records:
-                if record.image.is_file():
+                if _has_image(record):
                     found.setdefault(record.image, split)
         return list(found.items())
 
@@ -270,7 +270,7 @@ class _Search:
         for split, records in self.split_records.items():
             own = {r.regions: r for r in records if isinstance(r.regions, RegionEntry)}
             for regions, record in own.items():
-                if regions in seen and not record.image.is_file():
+                if regions in seen and not _has_image(record):
                     yield Leak(
                         kind="image",
                         split=str(split),
@@ -290,6 +290,11 @@ class _Search:
         if num_unread:
             logger.warning("%d of %d %s cannot be read", num_unread, len(paths), name)
         return prints
+
+
+def _has_image(record: PairRecord) -> bool:
+    """Whether there is an image to look at; where a store has its regions there need be none."""
+    return not isinstance(record.regions, RegionEntry) or record.image.is_file()
 
 
 def _name(path: Path, folder: Path) -> str:

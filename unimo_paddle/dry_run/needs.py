@@ -11,6 +11,8 @@ from unimo_paddle.checkpoint import latest_checkpoint
 from unimo_paddle.config import RunConfig
 from unimo_paddle.data.scenes import IMAGES_ONLY, SceneConfig
 from unimo_paddle.data.scenes.dataset import check_manifest
+from unimo_paddle.data.shards import files_of
+from unimo_paddle.errors import UserError
 from unimo_paddle.tasks.vocabulary import VOCABULARY_DIR
 from unimo_paddle.trainer import ASSETS_DIR, CHECKPOINT_DIR
 
@@ -44,8 +46,11 @@ class Need:
 
     @property
     def is_there(self) -> bool:
-        """Whether the file or folder exists."""
-        return self.path.exists()
+        """Whether the file, folder or every shard exists."""
+        try:
+            return all(path.exists() for path in files_of(self.path))
+        except UserError:  # of shards some are missing
+            return False
 
     @property
     def is_missing(self) -> bool:
@@ -108,6 +113,11 @@ def _remedy(config: RunConfig, name: str, part: str, path: Path) -> str:
             texts = " ".join(map(str, data.texts or [folder / "texts.txt"]))
             command = f"mine --images {data.images or folder / IMAGES_ONLY} --texts {texts}"
         return f"python tools/prepare_data.py {command} --pairs {pairs} --output {path}"
+    if name == "regions":
+        return (
+            f"python tools/prepare_data.py regions --format tsv FEATURES.tsv --output {path} "
+            "(other formats, or your own detector: docs/regions.md)"
+        )
     is_original = getattr(data, "source", None) == "original"
     return getattr(data, "prepare", None) or (ORIGINAL if is_original else FORMATS)
 
