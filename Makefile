@@ -77,7 +77,7 @@ quickstart: install  ## train, evaluate, export and show a small model on the bu
 
 test: install lint  ## all checks and quick tests, with line coverage
 	@OMP_NUM_THREADS=1 timeout --foreground $(TEST_MINUTES)m $(BIN)/python -m pytest \
-		-m "not slow" -n $(TEST_PROCESSES) --dist loadfile \
+		-m "not slow" -n $(TEST_PROCESSES) --dist loadfile --no-loadscope-reorder \
 		--cov --cov-report=term --cov-fail-under=$(MIN_COVERAGE)
 
 test-all: install lint  ## the same and the slow proofs

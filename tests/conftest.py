@@ -34,6 +34,11 @@ Launch = Callable[..., subprocess.Popen]
 WriteRunFile = Callable[..., Path]
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Put whole runs first: of several processes none must be left with the longest file."""
+    items.sort(key=lambda item: item.path.parent != ROOT / "tests")
+
+
 @pytest.fixture(scope="session")
 def shared_dir() -> Path:
     """The folder of recordings and real data beside the repository; absent, the test is skipped."""

@@ -39,7 +39,15 @@ def build_programs(config: RunConfig, assets: Path) -> list[StaticProgram]:
     return [*update.programs, build_evaluation(task, task.evaluation_fields()), *services]
 
 
-@pytest.mark.parametrize("path", RUN_FILES, ids=lambda path: path.stem)
+@pytest.mark.parametrize(
+    "path",
+    [
+        # The large recipes make the programs of the base ones, only wider.
+        pytest.param(path, marks=[pytest.mark.slow] if path.stem.endswith("_large") else [])
+        for path in RUN_FILES
+    ],
+    ids=lambda path: path.stem,
+)
 def test_run_file_builds_its_programs(path: Path, tmp_path: Path) -> None:
     config = settings.load(RunConfig, path)
     # Layers are alike; one tells as much as 24, for which see below.

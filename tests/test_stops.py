@@ -47,7 +47,9 @@ def undisturbed(run_file: Path, tmp_path_factory: pytest.TempPathFactory) -> Pat
     return folder
 
 
-@pytest.mark.parametrize(("evaluation", "step"), [(1, 2), (2, STEPS)])
+@pytest.mark.parametrize(
+    ("evaluation", "step"), [(1, 2), pytest.param(2, STEPS, marks=pytest.mark.slow)]
+)
 def test_an_evaluation_ends_at_once_and_is_made_up_for(
     run_file: Path, undisturbed: Path, tmp_path: Path, monkeypatch, evaluation: int, step: int
 ) -> None:

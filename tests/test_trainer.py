@@ -105,7 +105,7 @@ def ran_through(write_short_run, tmp_path_factory: pytest.TempPathFactory):
         ("in_chunks", 0),
         pytest.param("accumulating", 0, marks=pytest.mark.slow),
         pytest.param("plain", 1, marks=pytest.mark.slow),
-        ("plain", 4),
+        pytest.param("plain", 4, marks=pytest.mark.slow),
         *(pytest.param(form, 2, marks=pytest.mark.slow) for form in FORMS),
     ],
 )

@@ -22,58 +22,44 @@ for and looked through; the built-in data are drawn.
 from __future__ import annotations
 
 import argparse
+import importlib
+import sys
+from types import ModuleType
 
 import unimo_paddle  # noqa: F401  first of ours: it sets the threads before Paddle is imported
 from unimo_paddle.errors import ToolParser, report_user_errors
 from unimo_paddle.logger import configure_logging
-from unimo_paddle.preparation import (
-    coco,
-    compare,
-    conceptual,
-    coqa,
-    extract,
-    flickr,
-    glue,
-    inspect_rewrites,
-    karpathy,
-    leaks,
-    mine,
-    region_report,
-    regions,
-    rewrite,
-    scene_texts,
-    scenes,
-    shards,
-    snli_ve,
-    squad,
-    summaries,
-    vqa,
-)
 
-# A command is a module with add_arguments(parser) and run(arguments); its docstring is its help.
+# A command is a module of unimo_paddle.preparation with add_arguments(parser) and run(arguments);
+# its docstring is its help.
 COMMANDS = {
-    "glue": glue,
-    "summaries": summaries,
-    "squad": squad,
-    "coqa": coqa,
-    "karpathy": karpathy,
-    "coco": coco,
-    "flickr": flickr,
-    "snli_ve": snli_ve,
-    "vqa": vqa,
-    "conceptual": conceptual,
-    "shards": shards,
-    "leaks": leaks,
-    "rewrite": rewrite,
-    "inspect": inspect_rewrites,
-    "mine": mine,
-    "regions": regions,
-    "region_report": region_report,
-    "extract": extract,
-    "compare": compare,
-    "scenes": scenes,
-    "scene_texts": scene_texts,
+    "glue": "glue",
+    "summaries": "summaries",
+    "squad": "squad",
+    "coqa": "coqa",
+    "karpathy": "karpathy",
+    "coco": "coco",
+    "flickr": "flickr",
+    "snli_ve": "snli_ve",
+    "vqa": "vqa",
+    "conceptual": "conceptual",
+    "shards": "shards",
+    "leaks": "leaks",
+    "rewrite": "rewrite",
+    "inspect": "inspect_rewrites",
+    "mine": "mine",
+    "regions": "regions",
+    "region_report": "region_report",
+    "extract": "extract",
+    "compare": "compare",
+    "scenes": "scenes",
+    "scene_texts": "scene_texts",
 }
+
+
+def load_command(name: str) -> ModuleType:
+    """The module of a command; others stay unread, for some take seconds."""
+    return importlib.import_module(f"unimo_paddle.preparation.{COMMANDS[name]}")
 
 
 @report_user_errors
@@ -82,7 +68,8 @@ def main() -> None:
     raw = argparse.RawDescriptionHelpFormatter
     parser = ToolParser(description=__doc__, formatter_class=raw)
     names = parser.add_subparsers(metavar="command", required=True)
-    for name, command in COMMANDS.items():
+    for name in [name for name in sys.argv[1:2] if name in COMMANDS] or COMMANDS:
+        command = load_command(name)
         summary = command.__doc__.split("\n")[0].rstrip(".")
         part = names.add_parser(
             name, description=command.__doc__, formatter_class=raw, help=summary

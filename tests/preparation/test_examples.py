@@ -17,7 +17,7 @@ def load_commands() -> dict[str, ModuleType]:
     spec = importlib.util.spec_from_file_location("prepare_data", TOOLS / "prepare_data.py")
     tool = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(tool)
-    return tool.COMMANDS
+    return {name: tool.load_command(name) for name in tool.COMMANDS}
 
 
 COMMANDS = load_commands()

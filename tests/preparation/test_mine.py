@@ -115,7 +115,9 @@ def mine_and_die(scenes: Path, output: Path, last: int) -> subprocess.CompletedP
     return subprocess.run(command, cwd=ROOT, env=os.environ, capture_output=True, text=True)
 
 
-@pytest.mark.parametrize("last", [2, 6, 10])
+@pytest.mark.parametrize(
+    "last", [pytest.param(2, marks=pytest.mark.slow), 6, pytest.param(10, marks=pytest.mark.slow)]
+)
 def test_killed_work_goes_on_to_equal_bytes(
     scenes_dir: Path, tmp_path: Path, unkilled: bytes, last: int
 ) -> None:
@@ -127,6 +129,7 @@ def test_killed_work_goes_on_to_equal_bytes(
     assert output.read_bytes() == unkilled
 
 
+@pytest.mark.slow
 def test_a_bundle_mines_by_its_features(
     run_tool: Tool, scenes_dir: Path, bundle: Path, tmp_path: Path
 ) -> None:
