@@ -224,7 +224,6 @@ def test_each_object_is_a_row_with_its_own_names(make_trainer, scenes_dir: Path)
 
 
 @pytest.mark.slow
-@pytest.mark.slow
 def test_objectives_on_pixels_learn_from_rows_of_objects(make_trainer) -> None:
     trainer = make_trainer(changes={**OBJECTS, "optimizer.learning_rate": 5e-3})
     names = ["loss", "region_regression", "region_classification", "object_names"]
