@@ -120,7 +120,7 @@ def build_training(
         with execution.computing() as parts:
             fetches = dict(task.loss(network, feeds))
         loss = fetches["loss"] if scale is None else scale.of(fetches["loss"])
-        pairs = paddle.static.append_backward(loss, network.parameters())
+        pairs = paddle.static.append_backward(loss, _trained(network))
         parts.recompute()
         _check_reached(network, pairs)
         pairs, means = distributed.mean_gradients(pairs, _scalars(fetches) | votes)
@@ -128,10 +128,15 @@ def build_training(
     return StaticProgram(main, startup, feeds | votes, fetches, _shapes(pairs))
 
 
+def _trained(network: Any) -> list[Tensor]:
+    """The parameters that updates change; others are kept as they start."""
+    return [parameter for parameter in network.parameters() if not parameter.stop_gradient]
+
+
 def _check_reached(network: Any, pairs: Sequence[tuple[Tensor, Tensor]]) -> None:
     """Raise for parameters that the loss does not reach: a setting asks for what no one uses."""
     reached = {parameter.name for parameter, gradient in pairs if gradient is not None}
-    idle = sorted({parameter.name for parameter in network.parameters()} - reached)
+    idle = sorted({parameter.name for parameter in _trained(network)} - reached)
     if idle:
         raise UserError(
             f"this task does not use {', '.join(idle)}; set what makes it in the model section "
@@ -168,7 +173,7 @@ def build_pass(
             fetches = dict(compute(network, feeds))
         inputs = [feeds[name] for name in by]
         loss = fetches["loss"] if scale is None else scale.of(fetches["loss"])
-        found = paddle.static.append_backward(loss, [*network.parameters(), *inputs])
+        found = paddle.static.append_backward(loss, [*_trained(network), *inputs])
         parts.recompute()
         split = len(found) - len(inputs)
         for name, (_, gradient) in zip(by, found[split:], strict=True):
@@ -310,6 +315,11 @@ class Runner:
         for name in self._persistent(program):
             if name in arrays:
                 self.scope.find_var(name).get_tensor().set(arrays[name], self.place)
+
+    def weight_names(self, program: StaticProgram) -> list[str]:
+        """The parameters of the program, those that are never trained too, in order."""
+        with paddle.static.scope_guard(self.scope):
+            return sorted(program.main.state_dict("param", self.scope))
 
     def shapes(self, program: StaticProgram) -> dict[str, tuple[int, ...]]:
         """Shapes of all parameters and moments of the program."""

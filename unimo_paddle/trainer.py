@@ -35,6 +35,7 @@ from unimo_paddle.evaluation import (
 )
 from unimo_paddle.logger import RunLogger
 from unimo_paddle.loss_scale import SCALE_NAME, STATE_NAMES
+from unimo_paddle.models.patch_dictionary import NAME as DICTIONARY
 from unimo_paddle.ops.products import PRECISIONS
 from unimo_paddle.optimizer import OptimizerConfig, build_optimizer
 from unimo_paddle.process import report_progress, stop_requests
@@ -238,15 +239,24 @@ class Trainer:
         given: list[str] = []
         if self.config.start_from is not None:
             given = self._start_from(Path(self.config.start_from))
-        values = self.task.initial_values(self.evaluator.serve)
-        absent = {name: value for name, value in values.items() if name not in given}
-        self.runner.restore(self.update.programs[0], absent)
+        program = self.update.programs[0]
+        for values in self.task.initial_values(self.evaluator.serve):
+            absent = {name: value for name, value in values.items() if name not in given}
+            self.runner.restore(program, absent)
+            given += absent
+        weights = self.runner.weight_names(program)
+        if any(name.startswith(DICTIONARY) and name not in given for name in weights):
+            raise UserError(
+                "model.patch_dictionary is found by pre-training alone; name a pre-trained run in "
+                "train.start_from, or set it to 0"
+            )
 
     def _start_from(self, path: Path) -> list[str]:
         """Take the weights, not the moments, that a checkpoint shares with this network by name."""
         newest = latest_checkpoint(path / CHECKPOINT_DIR)
         arrays = load_checkpoint(path if newest is None else newest).arrays
-        names, program = self.update.parameter_names, self.update.programs[0]
+        program = self.update.programs[0]
+        names = self.runner.weight_names(program)
         shared = [name for name in names if name in arrays]
         absent = [name for name in names if name not in arrays]
         if not shared:

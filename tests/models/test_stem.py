@@ -123,6 +123,16 @@ def test_edges_are_counted_by_direction_whatever_their_strength() -> None:
     np.testing.assert_allclose(found[-3:], 4 * (colours - around(colours[None])[0]), atol=1e-5)
 
 
+def test_slopes_are_measured_between_quarters_of_a_square() -> None:
+    image = np.random.default_rng(1).standard_normal((1, 3, 16, 16), dtype=np.float32)
+    halved = mean_of_squares(image[0], 2)[None]
+    found, expected = (
+        edges_and_colours(paddle.to_tensor(x), size).numpy()[0, :NUM_DIRECTIONS]
+        for x, size in ((image, 8), (halved, 4))
+    )
+    np.testing.assert_allclose(found, expected, atol=1e-4)
+
+
 def mean_of_squares(image: np.ndarray, size: int) -> np.ndarray:
     """The means over squares of so many pixels a side of [C, H, W]."""
     channels, height, width = image.shape

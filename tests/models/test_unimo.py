@@ -310,6 +310,20 @@ def test_evaluation_equals_training_without_dropout():
             {"patch_grid": 2, "region_feature_size": 48, "patch_edge_size": 3},
             "model.patch_edge_size is 3, but patches are 4 pixels a side; give a power of two",
         ),
+        ({"patch_dictionary": -1}, "model.patch_dictionary is -1"),
+        (
+            {"patch_grid": 2, "region_feature_size": 192, "patch_dictionary": 8},
+            "model.patch_dictionary is 8, but its entries are made of edges; give model.patch_edge",
+        ),
+        (
+            {
+                "patch_grid": 2,
+                "region_feature_size": 192,
+                "patch_edge_size": 4,
+                "patch_dictionary": 3,
+            },
+            "model.patch_dictionary is 3; give at least 4 entries, or 0",
+        ),
         ({"initializer_range": 0.0}, "model.initializer_range is 0.0"),
         ({"layer_norm_eps": -1e-5}, "model.layer_norm_eps is -1e-05"),
     ],

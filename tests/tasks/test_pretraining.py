@@ -104,7 +104,7 @@ def test_a_correlated_start_fits_the_weights_that_a_run_starts_from(make_trainer
     changes = {"task.correlated_start": 24, "train.start_from": str(first.output_dir), "seed": 7}
     started = make_trainer("started", changes=changes)
     fitting = started.task.initial_values(started.evaluator.serve)
-    for name, value in fitting.items():
+    for name, value in next(fitting).items():
         np.testing.assert_allclose(started.runner.value(name), value, atol=1e-5, err_msg=name)
 
 

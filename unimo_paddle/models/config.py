@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from unimo_paddle.errors import UserError
+from unimo_paddle.models.patch_dictionary import COLOUR_SHARE
 from unimo_paddle.models.stem import patch_side
 from unimo_paddle.models.transformer import ACTIVATIONS
 
@@ -29,6 +30,7 @@ class ModelConfig:
     location_frequencies: int = 0  # Fourier features of the box centre; 0 is the original
     patch_grid: int = 0  # cells a side read by convolutions; 1: each row alone; 0: a linear layer
     patch_edge_size: int = 0  # convolutions read edges of squares of so many pixels; 0: pixels
+    patch_dictionary: int = 0  # pieces of edges, found by pre-training, that tell patches; 0: none
     type_vocab_size: int = 0  # rows of the token type embedding; 0 means none
     num_roles: int = 0  # rows of the dialogue role embedding; 0 means none
     num_turns: int = 0  # rows of the dialogue turn embedding; 0 means none
@@ -83,6 +85,16 @@ class ModelConfig:
                 f"model.patch_edge_size is {size}, but patches are {side} pixels a side; give a "
                 f"power of two below {side}, or 0"
             )
+        if self.patch_dictionary and not size:
+            raise UserError(
+                f"model.patch_dictionary is {self.patch_dictionary}, but its entries are made of "
+                "edges; give model.patch_edge_size, or set patch_dictionary to 0"
+            )
+        if 0 < self.patch_dictionary < COLOUR_SHARE:
+            raise UserError(
+                f"model.patch_dictionary is {self.patch_dictionary}; give at least {COLOUR_SHARE} "
+                "entries, or 0"
+            )
 
     @property
     def feed_forward_size(self) -> int:
@@ -112,6 +124,7 @@ _LOWER_BOUNDS = {
     "location_frequencies": 0,
     "patch_grid": 0,
     "patch_edge_size": 0,
+    "patch_dictionary": 0,
     "type_vocab_size": 0,
     "num_roles": 0,
     "num_turns": 0,

@@ -77,6 +77,7 @@ class RegionEmbedding(nn.Layer):
                 size,
                 scale,
                 edge_size=config.patch_edge_size,
+                dictionary_size=config.patch_dictionary,
             )
             self.feature_norm = layer_norm("patch_stem_layer_norm", size, epsilon)
             self.location_norm = layer_norm("image_loc_layer_norm", size, epsilon)

@@ -13,6 +13,7 @@ import paddle
 from paddle import nn
 from paddle.nn import functional as F
 
+from unimo_paddle.models.patch_dictionary import STRIDE, PatchDictionary
 from unimo_paddle.models.rows import count_rows
 from unimo_paddle.models.transformer import linear
 
@@ -20,6 +21,7 @@ NUM_COLOURS = 3
 RADIUS = 2  # places around a place whose contrast is evened out
 SMALLEST_CONTRAST = 0.1  # of normalised pixels; less is noise
 GREY = (0.299, 0.587, 0.114)  # shares of red, green, blue
+SLOPES_A_SIDE = 4  # of a square over which edges are counted
 NUM_DIRECTIONS = 8  # of edges; an edge from dark to bright and its reverse are two
 SMALLEST_EDGE = 0.05  # of normalised pixels; less is noise
 
@@ -39,7 +41,8 @@ class PatchStem(nn.Layer):
     evened out ("What is the Best Multi-Stage Architecture for Object Recognition?", Jarrett et
     al. 2009): colours are many times louder than the edges and textures beside them, and what is
     loud is learnt first and long alone. With an ``edge_size`` the convolutions begin at
-    ``edges_and_colours`` in the place of pixels.
+    ``edges_and_colours`` in the place of pixels; with a ``dictionary_size`` there are none, and the
+    linear layer reads which entries of a ``PatchDictionary`` the edges and colours resemble.
 
     Args:
         grid_size: cells a side of the image; 1: every row is an image of its own.
@@ -47,6 +50,7 @@ class PatchStem(nn.Layer):
         hidden_size: width of the result.
         scale: standard deviation of the last layer's weights.
         edge_size: pixels a side over which edges are counted; 0: convolutions read pixels.
+        dictionary_size: entries of the dictionary, which reads edges; 0: convolutions.
     """
 
     def __init__(
@@ -57,32 +61,45 @@ class PatchStem(nn.Layer):
         scale: float,
         *,
         edge_size: int = 0,
+        dictionary_size: int = 0,
     ) -> None:
         super().__init__()
         self.grid_size, self.edge_size = grid_size, edge_size
         self.side = patch_side(feature_size)
         assert self.side and edge_size < self.side, (feature_size, edge_size)
+        self.dictionary = None
+        self.convolutions = nn.LayerList()
+        if dictionary_size:
+            assert edge_size and self.side % (STRIDE * edge_size) == 0, (self.side, edge_size)
+            self.dictionary = PatchDictionary(NUM_DIRECTIONS, 2 * NUM_COLOURS, dictionary_size)
+            width = self.dictionary.num_entries
+        else:
+            width = self._add_convolutions(hidden_size)
+        self.output = linear("patch_stem_fc", width, hidden_size, scale)
+
+    def _add_convolutions(self, hidden_size: int) -> int:
+        """Make the convolutions, and return the width of what the last gives."""
+        edge_size = self.edge_size
         num_halvings = (self.side // max(1, edge_size)).bit_length() - 1
         widths = [max(8, hidden_size >> i) for i in reversed(range(num_halvings))]
         num_channels = 2 * NUM_COLOURS + (NUM_DIRECTIONS if edge_size else 0)
         before = [num_channels, *widths]
         after = [*widths, widths[-1]]
         strides = [2] * num_halvings + [1]
-        self.convolutions = nn.LayerList(
-            _convolution(f"patch_stem_{i}.w_0", *sizes)
-            for i, sizes in enumerate(zip(before, after, strides, strict=True))
-        )
-        self.output = linear("patch_stem_fc", widths[-1], hidden_size, scale)
+        for i, sizes in enumerate(zip(before, after, strides, strict=True)):
+            self.convolutions.append(_convolution(f"patch_stem_{i}.w_0", *sizes))
+        return widths[-1]
 
     def forward(self, patches: paddle.Tensor) -> paddle.Tensor:
         """Return [B, cells, hidden_size] from patches [B, cells, feature_size].
 
         A grid of one cell takes any number of rows and reads each alone.
         """
-        grid, side = self.grid_size, self.side
-        image = patches.reshape([-1, grid, grid, side, side, NUM_COLOURS])
-        image = image.transpose([0, 5, 1, 3, 2, 4])
-        image = image.reshape([-1, NUM_COLOURS, grid * side, grid * side])
+        grid = self.grid_size
+        if self.dictionary is not None:
+            cells = self.output(self.look_up(patches))
+            return cells if grid > 1 else cells.reshape([-1, count_rows(patches), cells.shape[-1]])
+        image = self._image(patches)
         if self.edge_size:
             hidden = edges_and_colours(image, self.edge_size)
         else:
@@ -91,6 +108,27 @@ class PatchStem(nn.Layer):
             hidden = F.gelu(convolution(hidden))
         cells = self.output(hidden.flatten(2).transpose([0, 2, 1]))
         return cells if grid > 1 else cells.reshape([-1, count_rows(patches), cells.shape[-1]])
+
+    def look_up(self, patches: paddle.Tensor) -> paddle.Tensor:
+        """Return how much each cell looks like each entry: [B, cells, entries].
+
+        The entries' mean square is 1, as large as what convolutions are given.
+        """
+        channels = edges_and_colours(self._image(patches), self.edge_size)
+        shares = self.dictionary(channels, self.grid_size)
+        return shares * math.sqrt(self.dictionary.num_entries / 2)
+
+    def describe(self, patches: paddle.Tensor) -> tuple[paddle.Tensor, paddle.Tensor]:
+        """Return the pieces of edges and the colours that a dictionary is found among."""
+        channels = edges_and_colours(self._image(patches), self.edge_size)
+        return self.dictionary.describe(channels)
+
+    def _image(self, patches: paddle.Tensor) -> paddle.Tensor:
+        """The image [B, 3, H, W] that patches [B, cells, feature_size] were cut from."""
+        grid, side = self.grid_size, self.side
+        image = patches.reshape([-1, grid, grid, side, side, NUM_COLOURS])
+        image = image.transpose([0, 5, 1, 3, 2, 4])
+        return image.reshape([-1, NUM_COLOURS, grid * side, grid * side])
 
 
 def edges_and_colours(image: paddle.Tensor, size: int) -> paddle.Tensor:
@@ -103,15 +141,17 @@ def edges_and_colours(image: paddle.Tensor, size: int) -> paddle.Tensor:
 
     Args:
         image: [B, 3, H, W], normalised pixels.
-        size: divides H and W.
+        size: divides H and W. Slopes are measured between squares of a quarter of it.
 
     Returns:
         [B, NUM_DIRECTIONS + 6, H / size, W / size].
     """
     weights = np.array(GREY, np.float32).reshape(1, NUM_COLOURS, 1, 1)
     grey = (image * paddle.assign(weights)).sum(axis=1, keepdim=True)
+    finest = max(1, size // SLOPES_A_SIDE)
+    grey = F.avg_pool2d(grey, finest) if finest > 1 else grey
     gradients = F.conv2d(F.pad(grey, [1, 1, 1, 1], mode="replicate"), paddle.assign(_slopes()))
-    strengths = F.avg_pool2d(F.relu(gradients), size)
+    strengths = F.avg_pool2d(F.relu(gradients), size // finest)
     around = F.avg_pool2d(strengths.sum(axis=1, keepdim=True), 3, 1, 1, exclusive=True)
     shares = paddle.sqrt(strengths / (around + SMALLEST_EDGE) + 1e-4)
     colours = F.avg_pool2d(image, size)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -135,13 +135,18 @@ class Task(ABC):
         """What is learnt in training in place of ``loss``; None: nothing is perturbed."""
         return None
 
-    def initial_values(self, serve: Callable[[str, Stream], Arrays]) -> dict[str, np.ndarray]:
+    def initial_values(
+        self, serve: Callable[[str, Stream], Arrays]
+    ) -> Iterator[dict[str, np.ndarray]]:
         """Parameters that start from the data, by name; asked once, before the first update.
 
         Args:
             serve: as for ``score``, with the untrained network; it knows the views too.
+
+        Yields:
+            What is set before the next is asked for, so that it can be made from that.
         """
-        return {}
+        yield from ()
 
     @abstractmethod
     def score(self, split: str, serve: Callable[[str, Stream], Arrays]) -> dict[str, float]:

@@ -8,7 +8,7 @@ classification), bidirectional and sequence-to-sequence language modelling, whic
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -17,7 +17,6 @@ import numpy as np
 import paddle
 from paddle import Tensor
 
-from unimo_paddle.data.correlation import correlated_projections
 from unimo_paddle.data.fields import Field, Sample
 from unimo_paddle.data.loader import Stream
 from unimo_paddle.data.rewriting import RewrittenCaptions
@@ -38,6 +37,7 @@ from unimo_paddle.tasks.pretraining_settings import (
     PretrainingDataConfig,
 )
 from unimo_paddle.tasks.pretraining_slices import slice_loss
+from unimo_paddle.tasks.pretraining_start import DataStart, start_views
 from unimo_paddle.tasks.reranking import SCORE_PAIRS
 from unimo_paddle.tasks.segments import TEXT_INPUTS, image_inputs
 
@@ -178,20 +178,8 @@ class PretrainingTask(Task):
 
     def _make_views(self) -> tuple[Service, ...]:
         """What the start and the pictures are made from; those of patches, as these are pixels."""
-        views = []
-        if self.config.weights.contrastive and self.config.correlated_start:
-            views += [
-                Service(
-                    "pool_images",
-                    self.image_inputs,
-                    lambda network, batch: {"rows": network.pool_images(batch)},
-                ),
-                Service(
-                    "pool_texts",
-                    TEXT_INPUTS,
-                    lambda network, batch: {"rows": network.pool_texts(batch)},
-                ),
-            ]
+        correlates = self.config.weights.contrastive and self.config.correlated_start
+        views = start_views(self.model, self.image_inputs, correlates=bool(correlates))
         if self.config.data.image.kind != "patches" or not self.config.encodes_jointly:
             return tuple(views)
         pair = (*TEXT_INPUTS, *self.image_inputs)
@@ -263,28 +251,21 @@ class PretrainingTask(Task):
                 )
         return {name: size for name, size in sizes.items() if size}
 
-    def initial_values(self, serve: Callable[[str, Stream], Arrays]) -> dict[str, np.ndarray]:
-        """Projections to where images and captions of the untrained network correlate most."""
+    def initial_values(
+        self, serve: Callable[[str, Stream], Arrays]
+    ) -> Iterator[dict[str, np.ndarray]]:
+        """A dictionary of patches, and layers to where images and captions correlate most."""
+        start = DataStart(self.encoder, self.model, serve)
+        if self.model.patch_dictionary:
+            yield start.dictionary()
         count = self.config.correlated_start
         if not (count and self.config.weights.contrastive):
-            return {}
+            return
         records = self.encoder.read_pairs()[:count]
         logger.info("correlating images and captions of %d pairs for the start", len(records))
-        images = serve("pool_images", self.encoder.image_stream(records))
-        texts = serve("pool_texts", self.encoder.caption_stream(records))
-        owners = np.repeat(np.arange(len(records)), [len(r.captions) for r in records])
-        owners = owners[texts["index"]]
-        is_usable = np.isin(owners, images["index"])
-        rows = np.searchsorted(images["index"], owners[is_usable])
-        image, text = correlated_projections(
-            images["rows"][rows], texts["rows"][is_usable], self.config.projection_size
-        )
-        return {
-            "image_projection.w_0": image.weight,
-            "image_projection.b_0": image.bias,
-            "text_projection.w_0": text.weight,
-            "text_projection.b_0": text.bias,
-        }
+        if self.model.patch_dictionary:
+            yield start.layers(records)
+        yield start.projections(records, self.config.projection_size)
 
     def evaluation_stream(self, split: str, batch_size: int) -> Stream:
         """The pairs of a split."""

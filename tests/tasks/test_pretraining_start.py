@@ -1,0 +1,121 @@
+"""Layers that start from training images and captions, with a dictionary of patches."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import yaml
+
+from tests.conftest import merge
+from tests.tasks.contract_cases import CASES
+from unimo_paddle.checkpoint import latest_checkpoint, load_checkpoint
+from unimo_paddle.config import RunConfig, build_trainer, load_evaluator
+from unimo_paddle.errors import UserError
+from unimo_paddle.settings import load
+from unimo_paddle.trainer import Trainer
+
+pytestmark = pytest.mark.usefixtures("static_graph")
+
+DICTIONARY = {
+    "model.patch_grid": 4,
+    "model.patch_edge_size": 2,
+    "model.patch_dictionary": 16,
+    "task.pooling": "mean",
+    "task.data.image.flip": False,
+    "train.max_steps": 2,
+}
+
+
+@pytest.fixture
+def make_trainer(write_run_file, tmp_path: Path):
+    def make(name: str, changes: dict[str, Any]) -> Trainer:
+        path = write_run_file(tmp_path / f"{name}.yaml", {**DICTIONARY, **changes})
+        config = load(RunConfig, path)
+        return build_trainer(replace(config, output_dir=str(tmp_path / name)))
+
+    return make
+
+
+def mean_rank(trainer: Trainer) -> float:
+    """How many other training images a caption fits better than its own, in the mean."""
+    records = trainer.task.encoder.read_pairs()
+    serve, encoder = trainer.evaluator.serve, trainer.task.encoder
+    images = serve("embed_images", encoder.image_stream(records))["image_features"]
+    texts = serve("embed_texts", encoder.caption_stream(records))["text_features"]
+    owners = np.repeat(np.arange(len(records)), [len(record.captions) for record in records])
+    scores = texts @ images.T
+    return float((scores > scores[np.arange(len(owners)), owners][:, None]).sum(axis=1).mean())
+
+
+def dictionary_of(trainer: Trainer) -> dict[str, np.ndarray]:
+    (program,) = trainer.update.programs
+    names = [x for x in trainer.runner.weight_names(program) if x.startswith("patch_dictionary")]
+    assert len(names) == 6
+    return {name: trainer.runner.value(name) for name in names}
+
+
+def test_layers_that_start_from_the_data_match_images_and_captions(make_trainer) -> None:
+    plain = make_trainer("plain", {})
+    started = make_trainer("started", {"task.correlated_start": 24})
+    assert mean_rank(started) < 0.5 * mean_rank(plain)
+
+
+def test_no_update_changes_a_dictionary_and_checkpoints_keep_it(make_trainer) -> None:
+    trainer = make_trainer("run", {})
+    found = dictionary_of(trainer)
+    assert not set(found) & set(trainer.update.parameter_names)
+    trainer.train()
+    saved = load_checkpoint(latest_checkpoint(trainer.output_dir / "checkpoints")).arrays
+    evaluator = load_evaluator(trainer.output_dir)
+    for name, value in found.items():
+        np.testing.assert_array_equal(trainer.runner.value(name), value, err_msg=name)
+        np.testing.assert_array_equal(saved[name], value, err_msg=name)
+        np.testing.assert_array_equal(evaluator.runner.value(name), value, err_msg=name)
+
+
+def test_a_dictionary_of_a_checkpoint_is_kept(make_trainer) -> None:
+    first = make_trainer("first", {})
+    first.train()
+    other = {"train.start_from": str(first.output_dir), "seed": 8, "task.correlated_start": 24}
+    started = make_trainer("started", other)
+    for name, value in dictionary_of(first).items():
+        np.testing.assert_array_equal(started.runner.value(name), value, err_msg=name)
+    kept = load_checkpoint(latest_checkpoint(first.output_dir / "checkpoints")).arrays
+    for name in started.update.parameter_names:
+        np.testing.assert_array_equal(started.runner.value(name), kept[name], err_msg=name)
+
+
+def test_the_start_is_the_same_every_time(make_trainer) -> None:
+    changes = {"task.correlated_start": 24}
+    first, second = (make_trainer(name, changes) for name in ("a", "b"))
+    (program,) = first.update.programs
+    for name in first.runner.weight_names(program):
+        np.testing.assert_array_equal(first.runner.value(name), second.runner.value(name), name)
+
+
+def test_too_large_a_dictionary_is_refused_in_one_line(make_trainer) -> None:
+    with pytest.raises(UserError, match=r"than the 4096 entries of model\.patch_dict"):
+        make_trainer("run", {"model.patch_dictionary": 4096})
+
+
+def test_fine_tuning_needs_the_dictionary_of_a_pre_trained_run(
+    make_trainer, tiny_settings: dict[str, Any], tmp_path: Path
+) -> None:
+    pretrained = make_trainer("pretrained", {})
+    pretrained.train()
+    settings = CASES["retrieval"].settings(merge(tiny_settings, DICTIONARY), tmp_path)
+
+    def build(name: str, changes: dict[str, Any]) -> Trainer:
+        path = tmp_path / f"{name}.yaml"
+        path.write_text(yaml.safe_dump(merge(settings, changes)), "utf-8")
+        return build_trainer(replace(load(RunConfig, path), output_dir=str(tmp_path / name)))
+
+    with pytest.raises(UserError, match="found by pre-training alone; name a pre-trained run in"):
+        build("alone", {})
+    tuned = build("tuned", {"train.start_from": str(pretrained.output_dir)})
+    for name, value in dictionary_of(pretrained).items():
+        np.testing.assert_array_equal(tuned.runner.value(name), value, err_msg=name)
