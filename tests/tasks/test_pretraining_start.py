@@ -102,6 +102,12 @@ def test_too_large_a_dictionary_is_refused_in_one_line(make_trainer) -> None:
         make_trainer("run", {"model.patch_dictionary": 4096})
 
 
+def test_rows_that_are_no_patches_have_no_dictionary(make_trainer) -> None:
+    objects = {"model.patch_grid": 1, "task.data.image.kind": "objects"}
+    with pytest.raises(UserError, match=r"tells patches, but task\.data\.image\.kind is objects"):
+        make_trainer("run", objects)
+
+
 def test_fine_tuning_needs_the_dictionary_of_a_pre_trained_run(
     make_trainer, tiny_settings: dict[str, Any], tmp_path: Path
 ) -> None:

@@ -14,10 +14,12 @@ from unimo_paddle.data.fields import Field
 from unimo_paddle.data.latent_words import latent_words
 from unimo_paddle.data.loader import Stream
 from unimo_paddle.data.sources import PairRecord
+from unimo_paddle.errors import UserError
 from unimo_paddle.models import ModelConfig
 from unimo_paddle.models.patch_dictionary import COLOUR_SHARE, NAME
-from unimo_paddle.tasks.base import Arrays, Service
+from unimo_paddle.tasks.base import Arrays, Service, Tensors
 from unimo_paddle.tasks.pretraining_data import PretrainingEncoder
+from unimo_paddle.tasks.pretraining_network import PretrainingNetwork
 from unimo_paddle.tasks.segments import TEXT_INPUTS
 
 logger = logging.getLogger(__name__)
@@ -53,13 +55,13 @@ def start_views(
     return views
 
 
-def _describe_patches(network, batch):
+def _describe_patches(network: PretrainingNetwork, batch: Tensors) -> Tensors:
     stem = network.transformer.region_embedding.stem
     edges, colours = stem.describe(batch["region_features"][:, 1:])
     return {"edges": edges, "colours": colours}
 
 
-def _look_up_patches(network, batch):
+def _look_up_patches(network: PretrainingNetwork, batch: Tensors) -> Tensors:
     stem = network.transformer.region_embedding.stem
     return {"rows": stem.look_up(batch["region_features"][:, 1:]).mean(axis=1)}
 
@@ -81,6 +83,12 @@ class DataStart:
 
     def dictionary(self) -> dict[str, np.ndarray]:
         """The entries that patches are told by."""
+        kind = self.encoder.config.image.kind
+        if kind != "patches":
+            raise UserError(
+                f"model.patch_dictionary tells patches, but task.data.image.kind is {kind}; set it "
+                "to patches, or patch_dictionary to 0"
+            )
         records = self.encoder.read_pairs()[:NUM_IMAGES]
         logger.info("finding typical patches in %d images", len(records))
         found = self.serve("describe_patches", self.encoder.image_stream(records))
