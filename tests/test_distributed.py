@@ -90,7 +90,7 @@ def by_one_process(learn: Learn) -> dict[str, np.ndarray]:
     return learn(CONTRASTIVE_ONLY | {"train.batch_size": NUM_PAIRS}, num_ranks=1)
 
 
-@pytest.mark.parametrize("chunk_size", [0, 2])
+@pytest.mark.parametrize("chunk_size", [0, pytest.param(2, marks=pytest.mark.slow)])
 def test_pairs_of_two_processes_are_contrasted_as_those_of_one(
     learn: Learn, by_one_process, chunk_size: int
 ) -> None:
@@ -215,7 +215,9 @@ def train_together(
 
 
 @pytest.mark.parametrize("num_ranks", [2, pytest.param(4, marks=pytest.mark.slow)])
-@pytest.mark.parametrize("task", ["pretraining", "captioning"])
+@pytest.mark.parametrize(
+    "task", ["pretraining", pytest.param("captioning", marks=pytest.mark.slow)]
+)
 def test_ranks_learn_what_one_process_learns_from_the_whole_batch(
     train_together, task: str, num_ranks: int
 ) -> None:

@@ -275,6 +275,7 @@ def test_training_survives_a_lost_process_to_the_bit(
     assert weights_of(tmp_path / "run") == undisturbed
 
 
+@pytest.mark.slow
 def test_training_that_is_told_to_stop_saves_and_resumes_to_the_bit(
     launch, training, undisturbed, tmp_path
 ) -> None:

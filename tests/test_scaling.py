@@ -151,14 +151,8 @@ BEYOND = 0.01
 
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="Linux counts the bytes")
 @pytest.mark.usefixtures("static_graph")
-@pytest.mark.parametrize(
-    ("num_ranks", "passes"),
-    [
-        (2, 1),
-        pytest.param(4, 1, marks=pytest.mark.slow),
-        pytest.param(4, 2, marks=pytest.mark.slow),
-    ],
-)
+@pytest.mark.slow
+@pytest.mark.parametrize(("num_ranks", "passes"), [(2, 1), (4, 1), (4, 2)])
 def test_ranks_send_the_bytes_that_are_predicted(
     write_run_file, tmp_path, num_ranks: int, passes: int
 ) -> None:
