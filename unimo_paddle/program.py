@@ -34,7 +34,8 @@ Compute = Callable[[Any, Tensors], Mapping[str, Tensor]]  # (network, tensors) -
 class StaticProgram:
     """A program with what goes in and what comes out.
 
-    ``trained`` holds the shapes of the parameters that it makes gradients of, sorted by name.
+    ``trained`` holds the shapes of the parameters that it makes gradients of, sorted by name, and
+    ``kept`` the names of those that it never changes.
     """
 
     main: paddle.static.Program
@@ -42,6 +43,7 @@ class StaticProgram:
     feeds: dict[str, Tensor]
     fetches: dict[str, Tensor]
     trained: dict[str, tuple[int, ...]] = field(default_factory=dict)
+    kept: tuple[str, ...] = ()
 
     @property
     def parameter_names(self) -> tuple[str, ...]:
@@ -125,12 +127,17 @@ def build_training(
         _check_reached(network, pairs)
         pairs, means = distributed.mean_gradients(pairs, _scalars(fetches) | votes)
         fetches |= {**means, **optimizer.apply(pairs, means["loss"], scale)}
-    return StaticProgram(main, startup, feeds | votes, fetches, _shapes(pairs))
+    return StaticProgram(main, startup, feeds | votes, fetches, _shapes(pairs), _kept(network))
 
 
 def _trained(network: Any) -> list[Tensor]:
     """The parameters that updates change; others are kept as they start."""
     return [parameter for parameter in network.parameters() if not parameter.stop_gradient]
+
+
+def _kept(network: Any) -> tuple[str, ...]:
+    """The names of the parameters that are kept as they start."""
+    return tuple(sorted(each.name for each in network.parameters() if each.stop_gradient))
 
 
 def _check_reached(network: Any, pairs: Sequence[tuple[Tensor, Tensor]]) -> None:
@@ -184,7 +191,7 @@ def build_pass(
             total = _accumulator(parameter.name, parameter.shape)
             paddle.assign(total + gradient * share, total)
         fetches |= distributed.mean_scalars(_scalars(fetches))
-    return StaticProgram(main, startup, feeds, fetches, _shapes(pairs))
+    return StaticProgram(main, startup, feeds, fetches, _shapes(pairs), _kept(network))
 
 
 def build_application(
@@ -315,11 +322,6 @@ class Runner:
         for name in self._persistent(program):
             if name in arrays:
                 self.scope.find_var(name).get_tensor().set(arrays[name], self.place)
-
-    def weight_names(self, program: StaticProgram) -> list[str]:
-        """The parameters of the program, those that are never trained too, in order."""
-        with paddle.static.scope_guard(self.scope):
-            return sorted(program.main.state_dict("param", self.scope))
 
     def shapes(self, program: StaticProgram) -> dict[str, tuple[int, ...]]:
         """Shapes of all parameters and moments of the program."""

@@ -35,7 +35,6 @@ from unimo_paddle.evaluation import (
 )
 from unimo_paddle.logger import RunLogger
 from unimo_paddle.loss_scale import SCALE_NAME, STATE_NAMES
-from unimo_paddle.models.patch_dictionary import NAME as DICTIONARY
 from unimo_paddle.ops.products import PRECISIONS
 from unimo_paddle.optimizer import OptimizerConfig, build_optimizer
 from unimo_paddle.process import report_progress, stop_requests
@@ -244,8 +243,8 @@ class Trainer:
             absent = {name: value for name, value in values.items() if name not in given}
             self.runner.restore(program, absent)
             given += absent
-        weights = self.runner.weight_names(program)
-        if any(name.startswith(DICTIONARY) and name not in given for name in weights):
+        # Nothing would ever teach it.
+        if set(self.update.kept_names) - set(given):
             raise UserError(
                 "model.patch_dictionary is found by pre-training alone; name a pre-trained run in "
                 "train.start_from, or set it to 0"
@@ -256,7 +255,7 @@ class Trainer:
         newest = latest_checkpoint(path / CHECKPOINT_DIR)
         arrays = load_checkpoint(path if newest is None else newest).arrays
         program = self.update.programs[0]
-        names = self.runner.weight_names(program)
+        names = [*self.update.parameter_names, *self.update.kept_names]
         shared = [name for name in names if name in arrays]
         absent = [name for name in names if name not in arrays]
         if not shared:

@@ -83,6 +83,11 @@ class Update:
         """All parameters that are trained."""
         return self.programs[-1].parameter_names
 
+    @property
+    def kept_names(self) -> tuple[str, ...]:
+        """All parameters that are never changed."""
+        return self.programs[0].kept
+
     def start(self, runner: Runner) -> None:
         """Give all variables their initial values, which depend on the seed alone."""
         for program in self.programs[::-1]:

@@ -52,9 +52,8 @@ def mean_rank(trainer: Trainer) -> float:
 
 
 def dictionary_of(trainer: Trainer) -> dict[str, np.ndarray]:
-    (program,) = trainer.update.programs
-    names = [x for x in trainer.runner.weight_names(program) if x.startswith("patch_dictionary")]
-    assert len(names) == 6
+    names = trainer.update.kept_names
+    assert len(names) == 6 and all(name.startswith("patch_dictionary") for name in names)
     return {name: trainer.runner.value(name) for name in names}
 
 
@@ -64,8 +63,9 @@ def test_layers_that_start_from_the_data_match_images_and_captions(make_trainer)
     assert mean_rank(started) < 0.5 * mean_rank(plain)
 
 
-def test_no_update_changes_a_dictionary_and_checkpoints_keep_it(make_trainer) -> None:
-    trainer = make_trainer("run", {})
+@pytest.mark.parametrize("chunk_size", [0, 3])
+def test_no_update_changes_a_dictionary_and_checkpoints_keep_it(make_trainer, chunk_size) -> None:
+    trainer = make_trainer("run", {"task.contrastive_chunk_size": chunk_size})
     found = dictionary_of(trainer)
     assert not set(found) & set(trainer.update.parameter_names)
     trainer.train()
@@ -92,8 +92,7 @@ def test_a_dictionary_of_a_checkpoint_is_kept(make_trainer) -> None:
 def test_the_start_is_the_same_every_time(make_trainer) -> None:
     changes = {"task.correlated_start": 24}
     first, second = (make_trainer(name, changes) for name in ("a", "b"))
-    (program,) = first.update.programs
-    for name in first.runner.weight_names(program):
+    for name in (*first.update.parameter_names, *first.update.kept_names):
         np.testing.assert_array_equal(first.runner.value(name), second.runner.value(name), name)
 
 
