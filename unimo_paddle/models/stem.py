@@ -95,10 +95,14 @@ class PatchStem(nn.Layer):
 
         A grid of one cell takes any number of rows and reads each alone.
         """
-        grid = self.grid_size
-        if self.dictionary is not None:
-            cells = self.output(self.look_up(patches))
-            return cells if grid > 1 else cells.reshape([-1, count_rows(patches), cells.shape[-1]])
+        told = self._convolve(patches) if self.dictionary is None else self.look_up(patches)
+        cells = self.output(told)
+        if self.grid_size > 1:
+            return cells
+        return cells.reshape([-1, count_rows(patches), cells.shape[-1]])
+
+    def _convolve(self, patches: paddle.Tensor) -> paddle.Tensor:
+        """Return what the convolutions tell of each cell: [B, cells, width]."""
         image = self._image(patches)
         if self.edge_size:
             hidden = edges_and_colours(image, self.edge_size)
@@ -106,8 +110,7 @@ class PatchStem(nn.Layer):
             hidden = paddle.concat([image, even_contrast(image)], axis=1)
         for convolution in self.convolutions:
             hidden = F.gelu(convolution(hidden))
-        cells = self.output(hidden.flatten(2).transpose([0, 2, 1]))
-        return cells if grid > 1 else cells.reshape([-1, count_rows(patches), cells.shape[-1]])
+        return hidden.flatten(2).transpose([0, 2, 1])
 
     def look_up(self, patches: paddle.Tensor) -> paddle.Tensor:
         """Return how much each cell looks like each entry: [B, cells, entries].
