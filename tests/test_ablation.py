@@ -128,6 +128,21 @@ def test_rows_may_be_chosen(table_file: Path) -> None:
         choose_rows(config, ["fall"])
 
 
+def test_the_table_so_far_needs_a_finished_run(table_file: Path, run_tool, tmp_path: Path) -> None:
+    options = ["--config", table_file, "--output_dir", tmp_path / "runs", "--so_far"]
+    done = run_tool("ablate", *options)
+    assert done.returncode == 2 and "--so_far: no run has finished in" in done.stderr
+    config = replace(load(AblationConfig, table_file), output_dir=str(tmp_path / "runs"))
+    result = {"row": "full", "seed": 5, "minutes": 1.0, "metrics": {METRICS[1]: 2.5}}
+    (tmp_path / "runs").mkdir()
+    path = config.folder("full", 5).with_suffix(".json")
+    path.write_text(json.dumps({"arguments": config.arguments("full", 5), **result}))
+    done = run_tool("ablate", *options)
+    assert done.returncode == 0, done.stderr
+    page = (tmp_path / "runs/table.md").read_text()
+    assert "So far 1 of 2 runs." in page and "| full | - | 2.500 | 1.0 |" in page
+
+
 def test_a_run_that_fails_shows_its_last_words(table_file: Path, run_tool, tmp_path) -> None:
     values = yaml.safe_load(table_file.read_text())
     values["rows"] = {"broken": "--task.data.scenes.num_train 3"}  # other scenes than are there
@@ -164,6 +179,9 @@ def test_means_and_deviations_are_those_of_the_seeds(table_file: Path, tmp_path:
     once = [Finished("full", 0, 2.0, {METRICS[0]: 0.1} | bounds), *results[3:4]]
     page = as_markdown(replace(config, seeds=(0,)), once, "python tools/ablate.py")
     assert "| full | 0.100 (0.050-0.200) | - | 2.0 |" in page and "bootstrap" in page
+    page = as_markdown(config, results[:2], "python tools/ablate.py")
+    assert "So far 2 of 6 runs." in page and "| without" not in page
+    draw(config, results[:2], tmp_path / "so_far.png")
     draw(replace(config, seeds=(0,)), once, tmp_path / "once.png")
     draw(config, results, tmp_path / "table.png")
     assert (tmp_path / "table.png").read_bytes()[:4] == b"\x89PNG"

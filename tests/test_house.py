@@ -17,6 +17,8 @@ MAX_LINES = 420
 SOURCE_FOLDERS = ("unimo_paddle", "csrc", "tools", "tests")
 SOURCE_SUFFIXES = {".py", ".h", ".cc", ".cu", ".txt"}
 MODULES = sorted((ROOT / "unimo_paddle").rglob("*.py")) + sorted((ROOT / "tools").glob("*.py"))
+# What readers and tools look for beside the folders; anything else there was left by accident.
+ROOT_FILES = {"CMakeLists.txt", "LICENSE", "Makefile", "pyproject.toml", "ruff.toml", "setup.py"}
 DOCUMENTS = [ROOT / name for name in ("README.md", "CONTRIBUTING.md", "CHANGELOG.md")]
 DOCUMENTS += sorted((ROOT / "docs").rglob("*.md"))
 # Folders in which only someone's own machine keeps a project.
@@ -52,6 +54,11 @@ def test_no_file_holds_a_path_of_somebodys_machine(tracked: list[Path]) -> None:
         if MACHINE_PATH.search(line)
     ]
     assert not found, "\n".join(found)
+
+
+def test_the_root_holds_nothing_that_was_left_there(tracked: list[Path]) -> None:
+    names = {path.name for path in tracked if path.parent == ROOT and path.name[0] != "."}
+    assert names == ROOT_FILES | {path.name for path in DOCUMENTS if path.parent == ROOT}
 
 
 def test_files_fit_in_one_reading(tracked: list[Path]) -> None:

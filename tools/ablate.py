@@ -4,6 +4,7 @@ python tools/ablate.py --config configs/ablation/cmcl.yaml
 python tools/ablate.py --config configs/ablation/cmcl.yaml --jobs 2 --seeds 0
 python tools/ablate.py --config configs/ablation/cmcl.yaml --rows full "without rewrites"
 python tools/ablate.py --config configs/ablation/cmcl.yaml --markdown docs/results/x.md
+python tools/ablate.py --config configs/ablation/cmcl.yaml --so_far
 
 A stopped ablation goes on by the same line. The table, with means and deviations, and a picture of
 it are written into output_dir.
@@ -19,7 +20,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from unimo_paddle import ablation
-from unimo_paddle.errors import ToolParser, report_user_errors
+from unimo_paddle.errors import ToolParser, UserError, report_user_errors
 from unimo_paddle.logger import configure_logging
 from unimo_paddle.settings import load
 
@@ -36,6 +37,9 @@ def main() -> None:
     parser.add_argument(
         "--jobs", type=int, default=1, help="runs side by side, which share the cores (1)"
     )
+    parser.add_argument(
+        "--so_far", action="store_true", help="run nothing: the table of what has finished"
+    )
     parser.add_argument("--markdown", type=Path, help="also write the page, with its picture, here")
     arguments = parser.parse_args()
     configure_logging()
@@ -46,7 +50,12 @@ def main() -> None:
         config = ablation.choose_rows(config, arguments.rows)
     if arguments.output_dir:
         config = replace(config, output_dir=arguments.output_dir)
-    results = ablation.run_all(config, Path(__file__).parent, jobs=arguments.jobs)
+    if arguments.so_far:
+        results = ablation.finished_runs(config)
+        if not results:
+            raise UserError(f"--so_far: no run has finished in {config.output_dir}; leave it out")
+    else:
+        results = ablation.run_all(config, Path(__file__).parent, jobs=arguments.jobs)
     command = f"python tools/ablate.py {shlex.join(sys.argv[1:])}"
     page = ablation.as_markdown(config, results, command)
     print(page)

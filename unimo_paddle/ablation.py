@@ -132,7 +132,13 @@ def run_all(config: AblationConfig, tools: Path, *, jobs: int) -> list[Finished]
                 progress.update()
         finally:
             executor.shutdown(wait=True, cancel_futures=True)
-    return [_read(config, row, seed) for row, seed in config.runs()]
+    return finished_runs(config)
+
+
+def finished_runs(config: AblationConfig) -> list[Finished]:
+    """What the runs measured that have finished, which may be none."""
+    done = [run for run in config.runs() if _is_done(config, *run)]
+    return [_read(config, row, seed) for row, seed in done]
 
 
 def _is_done(config: AblationConfig, row: str, seed: int) -> bool:
@@ -243,13 +249,20 @@ def means_of(results: Sequence[Finished], row: str, metric: str) -> tuple[float,
 
 
 def as_markdown(config: AblationConfig, results: Sequence[Finished], command: str) -> str:
-    """A page with the table, what each row changes, and how it was made."""
+    """A page with the table, what each row changes, and how it was made.
+
+    Of rows without results nothing is told but that they are missing.
+    """
     header = ["row", *config.metrics, "minutes"]
     lines = [f"| {' | '.join(header)} |", f"|{'---|' * len(header)}"]
     for row in config.rows:
-        cells = [_cell(results, row, metric) for metric in config.metrics]
-        minutes = np.mean([result.minutes for result in results if result.row == row])
-        lines.append(f"| {row} | {' | '.join(cells)} | {minutes:.1f} |")
+        of_row = [result for result in results if result.row == row]
+        if of_row:
+            cells = [_cell(of_row, row, metric) for metric in config.metrics]
+            minutes = np.mean([result.minutes for result in of_row])
+            lines.append(f"| {row} | {' | '.join(cells)} | {minutes:.1f} |")
+    total = len(list(config.runs()))
+    state = "" if len(results) == total else f" So far {len(results)} of {total} runs."
     changes = [f"- {row}: `{options or 'as it is'}`" for row, options in config.rows.items()]
     seeds = ", ".join(map(str, config.seeds))
     return "\n".join(
@@ -257,7 +270,7 @@ def as_markdown(config: AblationConfig, results: Sequence[Finished], command: st
             f"# Ablation of {config.base}",
             "",
             f"Made by `{command}`; seeds {seeds}. {_what_cells_hold(config)} Minutes are of "
-            "training.",
+            f"training.{state}",
             "",
             *lines,
             "",
@@ -270,9 +283,10 @@ def as_markdown(config: AblationConfig, results: Sequence[Finished], command: st
 
 
 def _what_cells_hold(config: AblationConfig) -> str:
+    one = "95 % bootstrap intervals over what was measured, where there are any"
     if len(config.seeds) > 1:
-        return "Mean ± standard deviation over the seeds."
-    return "In brackets 95 % bootstrap intervals over what was measured, where there are any."
+        return f"Mean ± standard deviation over the seeds; in brackets, for rows of one run, {one}."
+    return f"In brackets {one}."
 
 
 def _cell(results: Sequence[Finished], row: str, metric: str) -> str:
@@ -298,7 +312,8 @@ def draw(config: AblationConfig, results: Sequence[Finished], path: Path) -> Non
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
-    rows, count = list(config.rows), len(config.metrics)
+    rows = [row for row in config.rows if any(result.row == row for result in results)]
+    count = len(config.metrics)
     figure = Figure(figsize=(2.2 + 2.6 * count, 0.9 + 0.34 * len(rows)), layout="constrained")
     axes = figure.subplots(1, count, sharey=True, squeeze=False)[0]
     for panel, metric in zip(axes, config.metrics, strict=True):
