@@ -103,10 +103,24 @@ def test_a_changed_base_is_not_taken_for_what_was_measured(
         run_all(config, tmp_path, jobs=1)
 
 
+def test_a_run_that_was_begun_with_another_base_does_not_go_on(
+    table_file: Path, tmp_path: Path
+) -> None:
+    config = replace(load(AblationConfig, table_file), output_dir=str(tmp_path), prepare=())
+    folder = config.folder("full", 5)
+    settings = dump(parse_training(config.arguments("full", 5))[0])
+    settings["optimizer"]["learning_rate"] = 0.5
+    folder.mkdir()
+    (folder / "config.yaml").write_text(yaml.safe_dump(settings))
+    with pytest.raises(UserError, match=r"full-5 was begun with optimizer.learning_rate 0.5, but"):
+        run_all(config, tmp_path, jobs=1)
+
+
 @pytest.mark.parametrize(
     ("change", "message"),
     [
         ({"rows": {}}, "rows is empty"),
+        ({"rows": {"a b": "", "a_b": ""}}, "rows 'a b' and 'a_b' would share"),
         ({"rows": {"odd": "--train.max_stepps 3"}}, r"row 'odd': .*max_stepps"),
         ({"metrics": ("dev/recall",)}, "metrics holds 'dev/recall'; write split/metric"),
     ],

@@ -56,6 +56,15 @@ class AblationConfig:
                     f"metrics holds {metric!r}; write split/metric with a split of "
                     f"{', '.join(self.splits)}"
                 )
+        folders: dict[Path, str] = {}
+        for row in self.rows:
+            folder = self.folder(row, self.seeds[0])
+            if folder in folders:
+                raise UserError(
+                    f"rows {folders[folder]!r} and {row!r} would share {folder}; name them "
+                    "apart by letters and digits"
+                )
+            folders[folder] = row
         for row, seed in self.runs():
             try:
                 parse_training(self.arguments(row, seed))
@@ -142,27 +151,28 @@ def finished_runs(config: AblationConfig) -> list[Finished]:
 
 
 def _is_done(config: AblationConfig, row: str, seed: int) -> bool:
-    """Whether a run has finished, as this row is now."""
-    path = result_path(config, row, seed)
-    if not path.is_file():
-        return False
-    found, wanted = json.loads(path.read_text("utf-8")), config.arguments(row, seed)
-    remedy = f"remove the file and {config.folder(row, seed)}, or choose another output_dir"
-    if found["arguments"] != wanted:
-        raise UserError(
-            f"{path} was measured with {shlex.join(found['arguments'])}, but the row is now "
-            f"{shlex.join(wanted)}; {remedy}"
-        )
-    settings = config.folder(row, seed) / CONFIG_NAME
+    """Whether a run has finished; one that was begun when the row said otherwise is refused."""
+    path, folder = result_path(config, row, seed), config.folder(row, seed)
+    wanted, is_done = config.arguments(row, seed), path.is_file()
+    what, remedy = f"{folder} was begun", f"remove {folder}"
+    if is_done:
+        what, remedy = f"{path} was measured", f"remove the file and {folder}"
+        found = json.loads(path.read_text("utf-8"))["arguments"]
+        if found != wanted:
+            raise UserError(
+                f"{what} with {shlex.join(found)}, but the row is now {shlex.join(wanted)}; "
+                f"{remedy}, or choose another output_dir"
+            )
+    settings = folder / CONFIG_NAME
     if settings.is_file():
         change = _first_change(read_tree(settings).values, dump(parse_training(wanted)[0]))
         if change is not None:
             key, before, now = change
             raise UserError(
-                f"{path} was measured with {key} {before}, but {config.base} now says {now}; "
-                f"{remedy}"
+                f"{what} with {key} {before}, but {config.base} now says {now}; {remedy}, or "
+                "choose another output_dir"
             )
-    return True
+    return is_done
 
 
 def _first_change(
@@ -293,7 +303,7 @@ def _cell(results: Sequence[Finished], row: str, metric: str) -> str:
     found = means_of(results, row, metric)
     if found is None:
         return "-"
-    seeds = [result for result in results if result.row == row]
+    seeds = [result for result in results if result.row == row and metric in result.metrics]
     if len(seeds) > 1:
         return f"{found[0]:.3f} ± {found[1]:.3f}"
     bounds = interval_of(seeds[0], metric)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import shutil
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -16,10 +18,12 @@ from unimo_paddle.models import ModelConfig
 from unimo_paddle.optimizer import OptimizerConfig
 from unimo_paddle.process import is_restarted
 from unimo_paddle.program import Runner
-from unimo_paddle.settings import Option, load, parse, save
+from unimo_paddle.settings import Option, dump, load, parse, save
 from unimo_paddle.tasks import TaskConfig
 from unimo_paddle.tasks.pretraining import PretrainingConfig
 from unimo_paddle.trainer import ASSETS_DIR, CHECKPOINT_DIR, CONFIG_NAME, Trainer, TrainerConfig
+
+MADE_FROM_NAME = "made_from.json"  # beside assets: the settings they were made for
 
 TRAIN_OPTIONS = (
     Option("resume", "continue the run in output_dir from its newest checkpoint"),
@@ -91,6 +95,10 @@ def build_trainer(config: RunConfig, *, resume: bool = False) -> Trainer:
             "or choose another output_dir"
         )
     folder.mkdir(parents=True, exist_ok=True)
+    if newest is None:
+        if distributed.rank() == 0:
+            _begin_assets(folder / ASSETS_DIR, config)
+        distributed.gather_arrays({"begun": np.ones(1, np.int64)})  # the others wait for the first
     task = config.task.build(config.model, folder / ASSETS_DIR)
     task.prepare(config.seed)
     trainer = Trainer(
@@ -109,6 +117,17 @@ def build_trainer(config: RunConfig, *, resume: bool = False) -> Trainer:
     # Last: a resume that is refused leaves the settings that the checkpoints belong to.
     save(config, folder / CONFIG_NAME)
     return trainer
+
+
+def _begin_assets(folder: Path, config: RunConfig) -> None:
+    """Leave no vocabulary or visual words of a start that saved nothing and had other settings."""
+    path = folder / MADE_FROM_NAME
+    settings = dump(config)
+    now = json.dumps({name: settings[name] for name in ("seed", "model", "task")}, indent=1) + "\n"
+    if path.is_file() and path.read_text("utf-8") != now:
+        shutil.rmtree(folder)
+    folder.mkdir(exist_ok=True)
+    path.write_text(now, "utf-8")
 
 
 def _check_shared(folder: Path, newest: Path | None) -> None:

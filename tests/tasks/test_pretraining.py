@@ -5,34 +5,19 @@ from __future__ import annotations
 import json
 import shutil
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
 
 from unimo_paddle.checkpoint import latest_checkpoint, load_checkpoint
-from unimo_paddle.config import RunConfig, build_trainer, load_evaluator
+from unimo_paddle.config import load_evaluator
 from unimo_paddle.data.loader import Loader
 from unimo_paddle.errors import UserError
 from unimo_paddle.pictures import TILE
 from unimo_paddle.program import StaticProgram
-from unimo_paddle.settings import load
 from unimo_paddle.trainer import Trainer
 
 pytestmark = pytest.mark.usefixtures("static_graph")
-
-
-@pytest.fixture
-def make_trainer(write_run_file, tmp_path: Path):
-    def make(name: str = "run", *, changes: dict[str, Any]) -> Trainer:
-        path = write_run_file(tmp_path / f"{name}.yaml", changes)
-        return build_trainer(with_output(load(RunConfig, path), tmp_path / name))
-
-    return make
-
-
-def with_output(config: RunConfig, folder: Path) -> RunConfig:
-    return RunConfig(**{**vars(config), "output_dir": str(folder)})
 
 
 def program_of(trainer: Trainer) -> StaticProgram:
@@ -116,7 +101,7 @@ def test_projections_of_a_checkpoint_are_kept(make_trainer, trained_run: Path) -
         np.testing.assert_array_equal(started.runner.value(name), kept[name], err_msg=name)
 
 
-def test_a_bad_image_is_left_out_of_the_start(write_run_file, scenes_dir, tmp_path) -> None:
+def test_a_bad_image_is_left_out_of_the_start(make_trainer, scenes_dir, tmp_path) -> None:
     broken = tmp_path / "scenes"
     broken.mkdir()
     for path in scenes_dir.rglob("*"):
@@ -127,11 +112,8 @@ def test_a_bad_image_is_left_out_of_the_start(write_run_file, scenes_dir, tmp_pa
             target.write_bytes(path.read_bytes())
     image = sorted((broken / "images").glob("*.png"))[2]
     image.write_bytes(image.read_bytes()[:100])
-    path = write_run_file(
-        tmp_path / "run.yaml",
-        {"task.data.scenes_dir": str(broken), "task.correlated_start": 24},
-    )
-    trainer = build_trainer(with_output(load(RunConfig, path), tmp_path / "run"))
+    changes = {"task.data.scenes_dir": str(broken), "task.correlated_start": 24}
+    trainer = make_trainer(changes=changes)
     assert np.isfinite(trainer.runner.value("image_projection.w_0")).all()
 
 

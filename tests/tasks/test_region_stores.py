@@ -188,6 +188,18 @@ def test_pretraining_classifies_hidden_regions_by_the_distributions_of_a_store(
         np.testing.assert_array_equal(sample["region_labels"], expected)
 
 
+def test_images_without_captions_may_be_a_store(store: str, tmp_path: Path) -> None:
+    encoder = make_encoder(tmp_path, store, images=store)
+    encoder.prepare(0)
+    _, stream = encoder.training_streams({"pairs": 4, "images": 4})
+    assert len(stream.records) == len(FOUND)
+    for found, record in zip(FOUND, stream.records, strict=True):
+        assert str(record.image) == found.image_id
+        sample = stream.encode(record, np.random.default_rng(0))
+        kept = found.features.astype(np.float16)[: IMAGE.max_regions]
+        np.testing.assert_array_equal(sample["images_region_features"][1:], kept)
+
+
 def test_a_batch_of_a_store_is_what_the_program_is_fed(store: str, tmp_path: Path) -> None:
     encoder = make_encoder(tmp_path, store)
     encoder.prepare(0)

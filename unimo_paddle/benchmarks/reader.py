@@ -40,6 +40,7 @@ _COMMON = (
     *("--train.max_steps", "1000000"),
     *("--task.data.splits", "{}"),
     *("--evaluation.splits", "[]"),
+    *("--task.correlated_start", "0"),  # minutes, and no part of an update
 )
 
 

@@ -31,7 +31,7 @@ from unimo_paddle.data.records import (
     text_of,
     texts_of,
 )
-from unimo_paddle.data.regions import RegionEntry, RegionStores
+from unimo_paddle.data.regions import RegionEntry, RegionStore, RegionStores
 from unimo_paddle.data.regions.lookup import IMAGE_ID
 from unimo_paddle.data.shards import (
     IMAGE_SUFFIXES,
@@ -155,8 +155,16 @@ class LabelledImage:
     objects: tuple[LabelledObject, ...]
 
 
+@dataclass(frozen=True)
+class StoredImage:
+    """An image without captions, and where its regions lie; there need be no file of it."""
+
+    image: Path
+    regions: RegionEntry
+
+
 # What names an image, with or without what is known of it.
-ImageRecord = PairRecord | LabelledImage | Path
+ImageRecord = PairRecord | LabelledImage | StoredImage | Path
 
 
 def labels_path(folder: Path) -> Path:
@@ -185,6 +193,12 @@ def read_labelled_images(
 
     found = gather(path, read_lines(path), parse, bad_record_limit=bad_record_limit)
     return {item.image: item for item in found}
+
+
+def read_stored_images(folder: Path | str) -> list[StoredImage]:
+    """All images of a store of regions, in its order."""
+    store = RegionStore(folder)
+    return [StoredImage(Path(name), store.entry(i)) for i, name in enumerate(store.image_ids())]
 
 
 def read_statements(

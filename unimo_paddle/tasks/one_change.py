@@ -82,7 +82,7 @@ def measure_changed(
     """
     images = serve("embed_images", collection.images)
     texts = serve("embed_texts", collection.texts)
-    places = np.full(1 + max(item.record for item in changed), -1)
+    places = np.full(len(collection.images.records), -1)
     places[images["index"]] = np.arange(len(images["index"]))
     rows = places[[item.record for item in changed]]
     is_usable = rows >= 0

@@ -73,6 +73,11 @@ class PretrainingConfig(TaskConfig):
                 raise UserError(f"task.weights.{name} is {value}; give a weight of at least 0")
         if not any(vars(self.weights).values()):
             raise UserError("every weight under task.weights is 0; give one objective a weight")
+        if not (self.weights.contrastive or self.encodes_jointly):
+            raise UserError(
+                "nothing is learnt of pairs: task.weights.contrastive and task.masked_pair_share "
+                "are 0; give one of them a value above 0"
+            )
         if not 0 <= self.masked_pair_share <= 1:
             raise UserError(
                 f"task.masked_pair_share is {self.masked_pair_share}; give a share from 0 to 1"
@@ -268,8 +273,14 @@ class PretrainingTask(Task):
         yield start.projections(records, self.config.projection_size)
 
     def evaluation_stream(self, split: str, batch_size: int) -> Stream:
-        """The pairs of a split."""
+        """The pairs of a split; rewritten captions of others are refused here already."""
+        self._rewritten(split)
         return self.encoder.pair_stream(split, batch_size)
+
+    def _rewritten(self, split: str) -> RewrittenCaptions | None:
+        """Captions of a split that were changed, where there are any."""
+        path = self.config.data.split_rewrites.get(split)
+        return path and RewrittenCaptions(path, self.encoder.read_split(split))
 
     def score(self, split: str, serve: Callable[[str, Stream], Arrays]) -> dict[str, float]:
         """Recall at 1, 5, 10 both ways by separate scores, over all captions of a split.
@@ -291,10 +302,9 @@ class PretrainingTask(Task):
             caption_groups[texts["index"]],
             interval_seed=0,
         )
-        path = self.config.data.split_rewrites.get(split)
-        if path is None:
+        rewritten = self._rewritten(split)
+        if rewritten is None:
             return found
-        rewritten = RewrittenCaptions(path, records)
         joint = self.config.contrast.uses_joint_scores
         return found | prefer_captions(self.encoder, records, rewritten, serve, joint=joint)
 

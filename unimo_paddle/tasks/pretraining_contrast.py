@@ -222,7 +222,8 @@ class Contrast:
             self._add_rewrites(network, batch, every, positive, terms)
         row_all, row_positive, *by_column = sums
         joined = (every.join(row_all), positive.join(row_positive), *by_column)
-        loss = self._loss(joined, rows.features[0], columns.features[0], temperature)
+        count = batch["text_features"].shape[1]  # an evaluation has one caption an image
+        loss = self._loss(joined, rows.features[0], columns.features[0], temperature, count=count)
         return {"contrastive": loss if joint is None else loss + joint, **terms}
 
     def _sides(
@@ -291,11 +292,17 @@ class Contrast:
             positive.add(scores[:, :count], weights[:, :count])
 
     def _loss(
-        self, sums: tuple[Tensor, ...], image: Tensor, text: Tensor, temperature: Tensor
+        self,
+        sums: tuple[Tensor, ...],
+        image: Tensor,
+        text: Tensor,
+        temperature: Tensor,
+        *,
+        count: int,
     ) -> Tensor:
+        """Of sums over candidates; ``count`` texts [count * N, D] follow each other per image."""
         if self._contrast.logarithm != "pair":
             return losses.symmetric_contrastive(*sums)
-        count = self._config.data.captions_per_image
         own = paddle.repeat_interleave(image, count, axis=0) if count > 1 else image
         scores = (own * text).sum(axis=1) / temperature
         rows = None

@@ -26,12 +26,12 @@ from unimo_paddle.data.objects import encode_objects
 from unimo_paddle.data.scenes import IMAGES_ONLY, ensure_image_objects, ensure_scenes
 from unimo_paddle.data.sources import (
     ImageRecord,
-    LabelledImage,
     PairRecord,
     read_images,
     read_labelled_images,
     read_pairs,
     read_statements,
+    read_stored_images,
     read_texts,
 )
 from unimo_paddle.data.text import Tokenizer, split_at_words
@@ -170,7 +170,8 @@ class PretrainingEncoder:
             return read_images(folder) if folder else [record.image for record in self.read_pairs()]
         if kind == "objects" and folder:
             return list(read_labelled_images(folder).values())
-        return self.read_pairs()
+        stored = kind == "regions" and self.config.images
+        return read_stored_images(stored) if stored else self.read_pairs()
 
     # ---- streams
 
@@ -234,7 +235,7 @@ class PretrainingEncoder:
         pieces = [
             piece
             for ids in self.tokenizer.encode_batch(texts)
-            for piece in split_at_words(ids, self.tokenizer.opens_word, self._room)
+            for piece in split_at_words(ids, self.tokenizer.opens_word, self._fragment_room)
         ]
         lengths = np.array([len(piece) for piece in pieces])
         fields = self.masked_fields("texts")
@@ -288,9 +289,19 @@ class PretrainingEncoder:
 
     @property
     def _room(self) -> int:
-        """Tokens of a text beside [CLS] and [SEP], with room for the marks of fragments."""
+        """Tokens of a text beside [CLS] and [SEP]."""
         most = min(self.config.max_text_length, self.model.max_text_length)
         return most - 2
+
+    @property
+    def _max_fragments(self) -> int:
+        """Fragments whose two marks each take at most a quarter of the room, and one always."""
+        return max(1, min(self.config.text_masking.max_fragments, self._room // 8))
+
+    @property
+    def _fragment_room(self) -> int:
+        """Tokens of a text that may be cut into fragments, whose marks take the rest."""
+        return self._room - 2 * self._max_fragments
 
     def encode_text(self, text: str) -> Sample:
         """A text alone: [CLS] words [SEP]."""
@@ -313,14 +324,15 @@ class PretrainingEncoder:
         captions: Sequence[str] = (),
     ) -> Sample:
         """An image alone, from a record, a file or pixels [H, W, 3] uint8 RGB."""
-        config, is_record = self.config.image, isinstance(image, PairRecord | LabelledImage)
+        config, is_record = self.config.image, not isinstance(image, Path | str | np.ndarray)
         pixels = image.image if is_record else image
         where = str(pixels) if isinstance(pixels, str | Path) else "the given image"
         named: Sample = {}
         if config.kind == "regions":
-            if not isinstance(image, PairRecord) or image.regions is None:
+            regions = getattr(image, "regions", None)
+            if regions is None:
                 raise BadSample(where, "the record has no regions; use kind: patches")
-            features, boxes = encode_regions(image.regions.load(), config, where=where)
+            features, boxes = encode_regions(regions.load(), config, where=where)
         else:
             if isinstance(pixels, str | Path):
                 pixels = read_image(
@@ -376,16 +388,15 @@ class PretrainingEncoder:
 
     def _hide_words(self, ids: Sequence[int], rng: np.random.Generator) -> Sample:
         """Spans or fragments with equal chances, or the one that has a weight."""
-        masking, opens_word = self.config.text_masking, self.tokenizer.opens_word
-        most = self._room - 2 * masking.max_fragments
-        ids = np.asarray(ids[: max(4, most)], np.int64)
-        weights = self.weights
+        opens_word, weights = self.tokenizer.opens_word, self.weights
+        masking = replace(self.config.text_masking, max_fragments=self._max_fragments)
         share = weights.seq2seq_language and (0.5 if weights.masked_language else 1.0)
         if rng.random() < share:
+            ids = ids[: self._fragment_room]
             text = fragment(ids, opens_word, rng, masking, first_position=self.first_position)
             order, position_ids, is_seq2seq = text.text_order, text.position_ids, 1.0
         else:
-            text = mask_spans(ids, opens_word, rng, masking)
+            text = mask_spans(ids[: self._room], opens_word, rng, masking)
             order = np.zeros(len(text.input_ids), np.int64)
             position_ids = np.arange(len(text.input_ids)) + self.first_position
             is_seq2seq = 0.0

@@ -69,10 +69,12 @@ def draw_filling(encoder: PretrainingEncoder, split: str, serve: Serve) -> np.nd
 
 
 def draw_attention(encoder: PretrainingEncoder, split: str, serve: Serve) -> np.ndarray:
-    """Draw where the words of one caption look in their image."""
-    outputs = serve("attend_regions", encoder.joint_stream(encoder.read_split(split)[:1]))
+    """Draw where the words of one caption look in their image, the first that can be read."""
+    records = encoder.read_split(split)[:NUM_FILLED]
+    outputs = serve("attend_regions", encoder.joint_stream(records))
     config = encoder.config.image
     ids, attention = outputs["input_ids"][0], outputs["attention"][0]
+    ids = ids[: 1 + int(np.argmax(ids == encoder.tokenizer.sep_id))]  # without padding
     words, weights = _by_word(encoder.tokenizer, ids, attention)
     cells = weights[:, 1:].reshape(len(words), config.grid_size, config.grid_size)
     image = unpatchify(outputs["region_features"][0], config)

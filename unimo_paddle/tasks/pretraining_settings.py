@@ -27,7 +27,9 @@ class PretrainingDataConfig:
     mined: str | None = None  # images and sentences for the pairs, by prepare_data.py mine
     statements: tuple[str, ...] = ()  # JSON lines of questions or hypotheses about images
     regions: tuple[str, ...] = ()  # stores of regions, by prepare_data.py regions or extract
-    images: str | None = None  # folder of images without captions; none uses those of the pairs
+    images: str | None = (
+        None  # images without captions: a folder, or a store (regions); none = pairs'
+    )
     splits: dict[str, str] = field(
         default_factory=dict
     )  # name of a split: JSON lines to evaluate on (files)
@@ -50,6 +52,12 @@ class PretrainingDataConfig:
             raise UserError(f"task.data.source is {self.source!r}; choose scenes or files")
         if self.source == "files" and not self.pairs:
             raise UserError("task.data.source is files but task.data.pairs names no file; give one")
+        for name in ("pairs", "texts", "images", "splits"):
+            if self.source == "scenes" and getattr(self, name):
+                raise UserError(
+                    f"task.data.{name} has no effect on task.data.source scenes; leave it out, or "
+                    "set the source to files"
+                )
         check_stores(self.regions, self.source, self.image)
         lows = {"captions_per_image": 1, "max_text_length": 8, "num_visual_words": 2}
         lows |= {"num_region_classes": 2, "num_object_names": 1}
