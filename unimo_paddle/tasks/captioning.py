@@ -160,6 +160,9 @@ class CaptioningTask(WritingTask, ImageTask):
             for record in images_records:
                 image_id = f"image {number}" if record.image_id is None else record.image_id
                 records.append(replace(record, image_id=image_id))
+        is_tagged = any(record.tags for record in records)
+        if self.data.with_tags and self.data.source == "files" and self.stores and not is_tagged:
+            self.stores.warn_of_missing_names(path)
         return records
 
     def read_original(self, path: Path) -> Sequence[tuple[CaptionRecord]]:
