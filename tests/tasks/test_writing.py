@@ -135,3 +135,22 @@ def test_a_beginning_that_leaves_no_room_is_refused(make_task) -> None:
         UserError, match=r"leave no room in model\.max_positions 40; shorten it to 1"
     ):
         task.begin(SourceRecord(("x",)), "a man and a dog")
+
+
+def test_predictions_carry_the_id_of_their_row(make_task, tmp_path: Path) -> None:
+    path = tmp_path / "dev.tsv"
+    path.write_text("qid\tsrc\ttgt\na_1\tthe dog\ta man\nb_2\tthe cat\ta dog\n", "utf-8")
+    task = make_task({"splits": {"dev": str(path)}})
+
+    def serve(name: str, stream) -> dict[str, np.ndarray]:
+        count = len(stream.records)
+        likely = {"log_likelihood": np.zeros(count), "num_tokens": np.ones(count)}
+        texts = outputs_of(task, [["a man"]] * count)
+        return (texts if name == GENERATE else likely) | {"index": np.arange(count)}
+
+    found = task.predictions("dev", serve)
+    assert [(item["index"], item["id"], item["text"]) for item in found] == [
+        (0, "a_1", "a man"),
+        (1, "b_2", "a man"),
+    ]
+    assert task.read_split("dev")[0].sources == ("the dog",)

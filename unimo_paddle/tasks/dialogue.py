@@ -19,7 +19,12 @@ from unimo_paddle.tasks.base import TaskConfig
 from unimo_paddle.tasks.classification import check_sides
 from unimo_paddle.tasks.language import LanguageConfig
 from unimo_paddle.tasks.segments import DIALOGUE_INPUTS, TEXT_INPUTS, TEXT_ORDER
-from unimo_paddle.tasks.seq2seq import TARGET_COLUMN, Seq2SeqTask, SourceDataConfig
+from unimo_paddle.tasks.seq2seq import (
+    TARGET_COLUMN,
+    Seq2SeqTask,
+    SourceDataConfig,
+    id_of_row,
+)
 
 NUM_ROLES = 3  # who answers, who asks, what is known
 TURN_SEPARATOR = " [SEP] "
@@ -32,6 +37,7 @@ class DialogueRecord:
     knowledge: str
     turns: tuple[str, ...]  # oldest first
     target: str | None = None
+    id: str | None = None
 
 
 @TaskConfig.register_subclass("dialogue")
@@ -76,7 +82,7 @@ class DialogueTask(Seq2SeqTask):
         turns = tuple(item["src"].split(TURN_SEPARATOR))
         for text in (knowledge, *turns, target or ""):
             self.check_ids(text)
-        return DialogueRecord(knowledge, turns, target)
+        return DialogueRecord(knowledge, turns, target, id_of_row(item))
 
     def texts(self, record: DialogueRecord) -> Iterable[str]:
         """What is known, what was said, and the answer."""

@@ -261,6 +261,15 @@ class FineTuningTask(Task):
         return self.measure(predictions, [records[item["index"]] for item in predictions])
 
 
+def with_ids(predictions: Sequence[Prediction], records: Sequence[Any]) -> list[Prediction]:
+    """Predictions with the ``id`` of their records, where these have one."""
+    ids = [records[item["index"]].id for item in predictions]
+    return [
+        item if id_ is None else {"index": item["index"], "id": id_, **item}
+        for item, id_ in zip(predictions, ids, strict=True)
+    ]
+
+
 def with_intervals(
     metrics: Mapping[str, Callable[..., float]], predicted: np.ndarray, right: np.ndarray
 ) -> dict[str, float]:

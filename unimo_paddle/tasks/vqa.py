@@ -45,7 +45,7 @@ from unimo_paddle.models.heads import HEAD_DROPOUT
 from unimo_paddle.models.transformer import Dropout, layer_norm, linear
 from unimo_paddle.tasks.base import Arrays, TaskConfig, Tensors
 from unimo_paddle.tasks.classification import check_dropout
-from unimo_paddle.tasks.finetuning import TRAIN_SPLIT, Prediction, with_intervals
+from unimo_paddle.tasks.finetuning import TRAIN_SPLIT, Prediction, with_ids, with_intervals
 from unimo_paddle.tasks.image_records import (
     Image,
     ImageDataConfig,
@@ -53,7 +53,6 @@ from unimo_paddle.tasks.image_records import (
     check_text_length,
     id_of,
     once_each,
-    with_ids,
 )
 from unimo_paddle.tasks.pooling import check_pooling, pool_pair
 from unimo_paddle.tasks.segments import TEXT_INPUTS, take
