@@ -125,7 +125,9 @@ def test_the_originals_variant_builds_its_programs(name: str, tmp_path: Path, st
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_every_missing_file_is_told_with_its_command(name: str, tmp_path: Path, monkeypatch) -> None:
+def test_every_missing_file_is_told_with_its_command(
+    name: str, tmp_path: Path, monkeypatch
+) -> None:
     monkeypatch.chdir(tmp_path)
     data = load(f"{name}_base").task.data
     told = {need.setting: need for need in needs_of(load(f"{name}_base"))}

@@ -137,6 +137,20 @@ def flat_numbers(prediction: dict[str, Any], prefix: str = "") -> dict[str, floa
     return flat
 
 
+# Whose draws would sort everything again; counts; means over batches.
+WITHOUT_INTERVAL = ("_median_rank", "written_texts", "loss/")
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_every_measure_has_an_interval(evaluators, name: str) -> None:
+    metrics = evaluators(name).measure(SPLIT)
+    for metric in metrics:
+        if metric.endswith(("_low", "_high")) or any(x in metric for x in WITHOUT_INTERVAL):
+            continue
+        low, high = metrics[f"{metric}_low"], metrics[f"{metric}_high"]
+        assert low <= high, metric
+
+
 # What tools/score.py reads of a line.
 SCORED = {"label": str, "value": float, "text": str, "answer": str}
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -16,6 +16,7 @@ from unimo_paddle.data.records import Fault, check_text
 from unimo_paddle.data.sequences import append_target, mark_source
 from unimo_paddle.data.tables import ID_COLUMN, UNNAMED_COLUMN, read_table
 from unimo_paddle.errors import UserError
+from unimo_paddle.metrics.intervals import mean_with_interval
 from unimo_paddle.metrics.rouge import F_MEASURE, rouge
 from unimo_paddle.models import ModelConfig
 from unimo_paddle.models.search import GenerationConfig
@@ -196,12 +197,16 @@ class Seq2SeqTask(WritingTask):
         return {}
 
     def compare_texts(
-        self, hypotheses: Sequence[str], references: Sequence[Sequence[str]]
+        self,
+        hypotheses: Sequence[str],
+        references: Sequence[Sequence[str]],
+        groups: Sequence[Hashable] | None = None,
     ) -> dict[str, float]:
         """BLEU, COCO's ROUGE-L, and the F-measures of ROUGE-1.5.5 with stemming."""
-        shared = super().compare_texts(hypotheses, references)
-        found = rouge(hypotheses, references)
-        return shared | {name: float(values[:, F_MEASURE].mean()) for name, values in found.items()}
+        metrics = super().compare_texts(hypotheses, references, groups)
+        for name, values in rouge(hypotheses, references).items():
+            metrics |= mean_with_interval(name, values[:, F_MEASURE], groups)
+        return metrics
 
     def is_labelled(self, record: Any) -> bool:
         """Whether the record has a target."""
