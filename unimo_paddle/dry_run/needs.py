@@ -118,8 +118,8 @@ def _remedy(config: RunConfig, name: str, part: str, path: Path) -> str:
         # What the classes are called is what captions take as their tags.
         names = " --names objects_vocab.txt" if getattr(data, "with_tags", False) else ""
         return (
-            f"python tools/prepare_data.py regions --format tsv FEATURES.tsv --output {path}{names} "
-            "(other formats, or your own detector: docs/regions.md)"
+            "python tools/prepare_data.py regions --format tsv FEATURES.tsv "
+            f"--output {path}{names} (other formats, or your own detector: docs/regions.md)"
         )
     is_original = getattr(data, "source", None) == "original"
     return getattr(data, "prepare", None) or (ORIGINAL if is_original else FORMATS)

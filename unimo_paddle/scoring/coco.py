@@ -65,9 +65,7 @@ def read_captions(
     return written, dict(right)
 
 
-def _read_results(
-    path: Path, images: Iterable[int | str]
-) -> Iterator[tuple[int, int | str, str]]:
+def _read_results(path: Path, images: Iterable[int | str]) -> Iterator[tuple[int, int | str, str]]:
     """Number of the record, image and caption.
 
     Of predictions an image comes with each of its true captions, always with the same text; it is
