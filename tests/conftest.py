@@ -142,9 +142,9 @@ def write_run_file(tiny_settings: dict[str, Any]) -> WriteRunFile:
 def run_tool() -> Tool:
     """Run a file of ``tools`` as a user does: (name, *arguments) -> the completed process."""
 
-    def run(name: str, *arguments: object) -> subprocess.CompletedProcess:
+    def run(name: str, *arguments: object, cwd: Path = ROOT) -> subprocess.CompletedProcess:
         command = [sys.executable, str(TOOLS / f"{name}.py"), *map(str, arguments)]
-        return subprocess.run(command, capture_output=True, text=True, cwd=ROOT, env=os.environ)
+        return subprocess.run(command, capture_output=True, text=True, cwd=cwd, env=os.environ)
 
     return run
 

@@ -21,7 +21,9 @@ from unimo_paddle.trainer import CHECKPOINT_DIR
 ROOT = Path(__file__).resolve().parents[1]
 MODEL_FILES = sorted((ROOT / "configs" / "model").glob("*.yaml"))
 ABLATION_FILES = sorted((ROOT / "configs" / "ablation").glob("*.yaml"))
-RUN_FILES = sorted(set((ROOT / "configs").rglob("*.yaml")) - {*MODEL_FILES, *ABLATION_FILES})
+DATA_FILES = sorted((ROOT / "configs" / "data").glob("*.yaml"))
+SECTION_FILES = {*MODEL_FILES, *ABLATION_FILES, *DATA_FILES}
+RUN_FILES = sorted(set((ROOT / "configs").rglob("*.yaml")) - SECTION_FILES)
 
 
 @pytest.mark.parametrize("path", MODEL_FILES, ids=lambda path: path.name)

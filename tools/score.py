@@ -7,7 +7,8 @@
     python tools/score.py labels --predictions out.txt --labels dev.txt --metrics matthews
     python tools/score.py recall --scores scores.npy --texts_per_image 5
 
-Each command explains itself: python tools/score.py texts --help
+What tools/evaluate.py --predictions writes is read, too, as JSON lines. Each command explains
+itself: python tools/score.py texts --help
 """
 
 from __future__ import annotations

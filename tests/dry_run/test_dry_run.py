@@ -90,6 +90,14 @@ def test_run_to_start_from_is_found_among_the_run_files(monkeypatch) -> None:
     assert start.remedy == "python tools/train.py --config configs/finetune/mnli_base.yaml"
 
 
+def test_a_section_that_is_called_like_a_run_does_not_make_it(monkeypatch) -> None:
+    monkeypatch.chdir(ROOT)
+    config = settings.load(RunConfig, ROOT / "configs" / "finetune" / "snli_ve_base.yaml")
+    config = replace(config, train=replace(config.train, start_from="runs/snli_ve"))
+    (start,) = [need for need in needs_of(config) if need.setting == "train.start_from"]
+    assert start.remedy.endswith("a run of tools/train.py with --output_dir runs/snli_ve")
+
+
 def test_every_shard_and_store_of_a_run_is_needed(tmp_path: Path) -> None:
     config = settings.load(RunConfig, ROOT / "configs" / "pretrain" / "flickr8k_small.yaml")
     pattern, store = tmp_path / "{0..1}.tar", tmp_path / "regions"

@@ -2,17 +2,49 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
+from typing import Any
+
 import numpy as np
 import pytest
 
 from unimo_paddle.errors import UserError
-from unimo_paddle.metrics.intervals import bootstrap_interval, interval
+from unimo_paddle.metrics.intervals import (
+    NUM_RESAMPLES,
+    bootstrap_interval,
+    interval,
+    mean_with_interval,
+    with_intervals,
+)
 
 HITS = np.random.default_rng(0).random(400) < 0.3
 
 
 def mean(values: np.ndarray) -> float:
     return float(np.mean(values))
+
+
+def plain_bootstrap(
+    metric: Callable[[list[int]], float], groups: Sequence[Any]
+) -> tuple[float, float]:
+    """The interval of a metric of numbers of items, each draw computed anew from whole groups.
+
+    Groups are numbered as they come, and drawn by the generator that evaluation draws by.
+    """
+    members: dict[Any, list[int]] = {}
+    for number, group in enumerate(groups):
+        members.setdefault(group, []).append(number)
+    lists, rng = list(members.values()), np.random.default_rng(0)
+    values = [
+        metric([n for place in rng.integers(len(lists), size=len(lists)) for n in lists[place]])
+        for _ in range(NUM_RESAMPLES)
+    ]
+    low, high = np.quantile(values, [0.025, 0.975])
+    return float(low), float(high)
+
+
+def ends(values: dict[str, float], name: str) -> tuple[float, float]:
+    return values[f"{name}_low"], values[f"{name}_high"]
 
 
 def test_interval_of_a_mean_is_four_standard_errors_wide() -> None:
@@ -65,3 +97,22 @@ def test_columns_of_different_lengths_are_refused(columns: tuple) -> None:
 def test_a_group_for_each_item_is_demanded() -> None:
     with pytest.raises(UserError, match="interval of 3 items in 2 groups"):
         interval(mean, [1, 2, 3], groups=[0, 1], seed=0)
+
+
+GROUPS = [f"image {number % 70}" for number in range(400)]
+
+
+@pytest.mark.parametrize("groups", [None, GROUPS], ids=["alone", "grouped"])
+def test_a_mean_has_the_interval_of_a_plain_bootstrap(groups: list[str] | None) -> None:
+    found = mean_with_interval("hits", HITS, groups)
+    expected = plain_bootstrap(lambda items: HITS[items].mean(), groups or range(400))
+    assert ends(found, "hits") == pytest.approx(expected, abs=1e-12)
+    assert found["hits"] == pytest.approx(HITS.mean())
+
+
+def test_every_metric_of_the_columns_has_an_interval() -> None:
+    values = np.random.default_rng(1).normal(size=50)
+    found = with_intervals({"largest": np.max, "mean": np.mean}, values)
+    assert [name for name in found if "_" not in name] == ["largest", "mean"]
+    expected = plain_bootstrap(lambda items: values[items].max(), range(50))
+    assert ends(found, "largest") == expected

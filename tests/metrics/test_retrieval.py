@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from tests.metrics.test_intervals import ends, plain_bootstrap
 from unimo_paddle.errors import UserError
 from unimo_paddle.metrics import retrieval
 from unimo_paddle.metrics.original import NAMES
@@ -184,3 +185,28 @@ def test_intervals_are_part_of_the_values_when_asked_for() -> None:
     assert "image_retrieval_recall@1_low" not in recall_both_ways(
         features, features, groups, groups
     )
+
+
+def test_recall_both_ways_has_the_interval_of_a_plain_bootstrap() -> None:
+    """An image is drawn with its texts: two of each here."""
+    scores, owners = np.random.default_rng(0).normal(size=(9, 18)), np.arange(18) // 2
+    scores[owners, np.arange(18)] += 1.5
+    image_ids, text_ids = np.divmod(np.arange(scores.size), 18)
+    pairs = (scores.ravel(), image_ids, text_ids, dict(enumerate(owners.tolist())))
+    found = recall_of_scores(*pairs, interval_seed=0)
+    of_texts = (scores >= scores[owners, np.arange(18)]).sum(axis=0) - 1
+    best = np.where(owners == np.arange(9)[:, None], scores, -np.inf).max(axis=1, keepdims=True)
+    of_images = ((scores >= best) & (owners != np.arange(9)[:, None])).sum(axis=1)
+
+    def recall(images: list[int]) -> float:
+        texts = [text for image in images for text in np.flatnonzero(owners == image)]
+        return ((of_texts[texts] < 1).mean() + (of_images[images] < 1).mean()) / 2
+
+    expected = plain_bootstrap(recall, range(9))
+    assert ends(found, "mean_recall@1") == pytest.approx(expected, abs=1e-12)
+    expected = plain_bootstrap(lambda texts: of_texts[texts].mean() + 1, owners.tolist())
+    assert ends(found, "image_retrieval_mean_rank") == pytest.approx(expected, abs=1e-12)
+    names = [name for name in found if not name.endswith(("_low", "_high"))]
+    bare = [name for name in names if f"{name}_low" not in found]
+    assert bare == ["image_retrieval_median_rank", "text_retrieval_median_rank"]
+    assert list(recall_of_scores(*pairs)) == names

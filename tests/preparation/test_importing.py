@@ -8,7 +8,6 @@ import re
 from pathlib import Path
 
 import pytest
-import yaml
 
 from tests.conftest import ROOT
 from tests.data.test_shards import picture_bytes, write_shard
@@ -29,6 +28,7 @@ from unimo_paddle.preparation import (
     summaries,
     vqa,
 )
+from unimo_paddle.settings import read_tree
 
 COLA = ("gj04\t1\t\tThe boats sailed home .", "cj99\t0\t*\tThe more boats home .")
 GLUE = (glue, "--set", "cola", "--input", "CoLA")
@@ -266,10 +266,9 @@ def test_texts_are_counted_in_tokens_where_there_is_a_vocabulary(
     ],
 )
 def test_lengths_are_compared_with_those_of_the_recipe(recipe: str, texts) -> None:
-    text = (ROOT / f"configs/finetune/{recipe}.yaml").read_text()
-    task = yaml.safe_load(re.sub(r"!include", "", text))["task"]
+    settings = read_tree(ROOT / f"configs/finetune/{recipe}.yaml").values
     for column in texts:
-        value = {"task": task}
+        value = settings
         for key in column.setting.split("."):
             value = value[key]
         assert column.limit == value, column
@@ -279,6 +278,5 @@ def test_a_recipe_finds_its_files(run_import, tmp_path: Path) -> None:
     write_lines(tmp_path / "in/train.source", "one")
     write_lines(tmp_path / "in/train.target", "1")
     output = run_import(summaries, "--set", "cnndm", "--input", "in")
-    text = (ROOT / "configs/finetune/cnndm_base.yaml").read_text()
-    task = yaml.safe_load(re.sub(r"!include", "", text))["task"]
-    assert tmp_path / task["data"]["train"] == output / "train.tsv"
+    settings = read_tree(ROOT / "configs/finetune/cnndm_base.yaml").values
+    assert tmp_path / settings["task"]["data"]["train"] == output / "train.tsv"

@@ -23,7 +23,7 @@ ROOT = Path(__file__).resolve().parents[2]
 RUN_FILES = sorted(
     path
     for path in (ROOT / "configs").rglob("*.yaml")
-    if path.parent.name not in ("model", "ablation")
+    if path.parent.name not in ("model", "data", "ablation")
 )
 NUM_SHORT, NUM_ALL = 1_000, 10_000
 LONGEST_MESSAGE = 5_000  # characters; the longest path and what is said of it

@@ -20,10 +20,11 @@ from tests.tasks.contract_cases import CASES, GENERATE, PREDICT, SPLIT, Served
 from unimo_paddle.config import load_evaluator
 from unimo_paddle.data.fields import Sample, collate
 from unimo_paddle.errors import UserError
-from unimo_paddle.evaluation import Evaluator
+from unimo_paddle.evaluation import Evaluator, write_predictions
 from unimo_paddle.optimizer import OptimizerConfig, build_optimizer
 from unimo_paddle.predictor import Predictor
 from unimo_paddle.program import StaticProgram, build_evaluation, build_service, build_training
+from unimo_paddle.scoring.files import in_order, read_predictions
 from unimo_paddle.tasks.base import Service, Task
 
 BATCH_SIZE = 7  # the smallest that gives each stream a sample
@@ -134,6 +135,39 @@ def flat_numbers(prediction: dict[str, Any], prefix: str = "") -> dict[str, floa
         elif isinstance(value, float | int):
             flat[prefix + key] = value
     return flat
+
+
+# Whose draws would sort everything again; counts; means over batches.
+WITHOUT_INTERVAL = ("_median_rank", "written_texts", "loss/")
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_every_measure_has_an_interval(evaluators, name: str) -> None:
+    metrics = evaluators(name).measure(SPLIT)
+    for metric in metrics:
+        if metric.endswith(("_low", "_high")) or any(x in metric for x in WITHOUT_INTERVAL):
+            continue
+        low, high = metrics[f"{metric}_low"], metrics[f"{metric}_high"]
+        assert low <= high, metric
+
+
+# What tools/score.py reads of a line.
+SCORED = {"label": str, "value": float, "text": str, "answer": str}
+
+
+@pytest.mark.parametrize("name", [name for name in CASES if name != "pretraining"])
+def test_predictions_are_what_the_scorer_reads(evaluators, tmp_path: Path, name: str) -> None:
+    made = evaluators(name).predictions(SPLIT)
+    path = tmp_path / "predictions"
+    write_predictions(path, made)
+    items = read_predictions(path)
+    assert items is not None
+    if name == "retrieval":
+        with pytest.raises(UserError, match="scores of right pairs tell no recall"):
+            in_order(path, items, "text", str)
+        return
+    (field,) = SCORED.keys() & made[0].keys()
+    assert in_order(path, items, field, SCORED[field]) == [item[field] for item in made]
 
 
 @pytest.mark.parametrize("name", CASES)

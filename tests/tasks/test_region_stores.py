@@ -122,9 +122,21 @@ def test_objects_that_a_store_names_are_the_tags_of_captions(tmp_path: Path) -> 
     names = write_lines(tmp_path / "names.txt", ["tree", "dog", "sky", "car"])
     path = write_lines(tmp_path / "features.tsv", [lxmert_line(found) for found in FOUND])
     store = import_from("tsv", path, names=names)
-    task = make("captioning", tmp_path, regions=(str(store.path),))
-    records = task.read(write_records(tmp_path / "train.jsonl", FOUND))
-    assert records[3].tags == " ".join(store.tags(3)) != ""
+    train = str(write_records(tmp_path / "train.jsonl", FOUND))
+    task = make("captioning", tmp_path, regions=(str(store.path),), train=train)
+    task.prepare(0)
+    record = task.read_split("train")[3]
+    assert record.tags == " ".join(store.tags(3)) != ""
+    assert task.encode(record)["tag_mask"].any()
+
+
+@pytest.mark.parametrize("with_tags", [True, False])
+def test_tags_that_no_store_has_names_for_are_told(
+    store: str, tmp_path: Path, caplog: pytest.LogCaptureFixture, with_tags: bool
+) -> None:
+    task = make("captioning", tmp_path, regions=(store,), with_tags=with_tags)
+    task.read(write_records(tmp_path / "train.jsonl", FOUND))
+    assert ("with_tags adds nothing" in caplog.text) is with_tags
 
 
 @pytest.mark.parametrize(

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from tests.metrics.test_intervals import ends, plain_bootstrap
 from unimo_paddle.data.fields import collate
 from unimo_paddle.data.images import ImageConfig
 from unimo_paddle.data.loader import Loader
@@ -260,6 +261,25 @@ def test_each_kind_of_question_has_its_accuracy(task: VqaTask) -> None:
     assert metrics["accuracy"] == pytest.approx(2 / 3)
     assert (metrics["accuracy_colour"], metrics["accuracy_count"]) == (0.5, 1.0)
     assert metrics["accuracy_low"] <= metrics["accuracy"] <= metrics["accuracy_high"]
+
+
+def test_questions_about_an_image_are_drawn_together(task_of_lines) -> None:
+    lines = [{"answer": answer, "kind": "count"} for answer in ("yes", "yes", "no", "yes")]
+    task = task_of_lines(lines)
+    records = [
+        replace(record, image_name=name)
+        for record, name in zip(task.read_split("train"), "aabb", strict=True)
+    ]
+    metrics = task.measure([{"answer": "yes"}] * 4, records)
+    scores = np.array([1.0, 1.0, 0.0, 1.0])
+    expected = plain_bootstrap(lambda items: scores[items].mean(), "aabb")
+    assert expected == (0.5, 1.0)
+    for name in ("accuracy", "accuracy_count"):
+        assert ends(metrics, name) == pytest.approx(expected)
+
+
+def test_a_question_knows_its_image_by_name(task: VqaTask) -> None:
+    assert len({record.image_name for record in task.read_split("test")}) > 1
 
 
 def test_prediction_names_the_best_answers(task: VqaTask) -> None:

@@ -7,11 +7,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from tests.metrics.test_intervals import ends, plain_bootstrap
 from unimo_paddle.data.text import TokenizerConfig
 from unimo_paddle.errors import UserError
+from unimo_paddle.metrics.generation import corpus_bleu
+from unimo_paddle.metrics.rouge import F_MEASURE, rouge
 from unimo_paddle.models import ModelConfig
 from unimo_paddle.models.search import GenerationConfig
-from unimo_paddle.tasks.language import LanguageConfig
+from unimo_paddle.tasks.language import LanguageConfig, measure_likelihood
 from unimo_paddle.tasks.seq2seq import Seq2SeqConfig, Seq2SeqTask, SourceDataConfig, SourceRecord
 from unimo_paddle.tasks.writing import GENERATE, SEED, words_of
 
@@ -135,3 +138,52 @@ def test_a_beginning_that_leaves_no_room_is_refused(make_task) -> None:
         UserError, match=r"leave no room in model\.max_positions 40; shorten it to 1"
     ):
         task.begin(SourceRecord(("x",)), "a man and a dog")
+
+
+def test_predictions_carry_the_id_of_their_row(make_task, tmp_path: Path) -> None:
+    path = tmp_path / "dev.tsv"
+    path.write_text("qid\tsrc\ttgt\na_1\tthe dog\ta man\nb_2\tthe cat\ta dog\n", "utf-8")
+    task = make_task({"splits": {"dev": str(path)}})
+
+    def serve(name: str, stream) -> dict[str, np.ndarray]:
+        count = len(stream.records)
+        likely = {"log_likelihood": np.zeros(count), "num_tokens": np.ones(count)}
+        texts = outputs_of(task, [["a man"]] * count)
+        return (texts if name == GENERATE else likely) | {"index": np.arange(count)}
+
+    found = task.predictions("dev", serve)
+    assert [(item["index"], item["id"], item["text"]) for item in found] == [
+        (0, "a_1", "a man"),
+        (1, "b_2", "a man"),
+    ]
+    assert task.read_split("dev")[0].sources == ("the dog",)
+
+
+HYPOTHESES = ["the dog runs", "a man and a dog sit", "two cats", "a dog", "the red tree", "a cat"]
+RIGHT = ["the dog runs fast", "a man and a dog", "two cats sit", "a man", "the red tree", "a dog"]
+
+
+@pytest.mark.parametrize("groups", [None, list("aabbcc")], ids=["alone", "grouped"])
+def test_texts_have_the_intervals_of_a_plain_bootstrap(make_task, groups) -> None:
+    references = [[text] for text in RIGHT]
+    found = make_task().compare_texts(HYPOTHESES, references, groups)
+
+    def bleu_1(items: list[int]) -> float:
+        words = [words_of(HYPOTHESES[item]) for item in items]
+        return corpus_bleu(words, [[words_of(RIGHT[item])] for item in items]).scores[0]
+
+    rows = rouge(HYPOTHESES, references)["rouge_2"][:, F_MEASURE]
+    drawn = groups or range(len(RIGHT))
+    assert ends(found, "bleu_1") == pytest.approx(plain_bootstrap(bleu_1, drawn), abs=1e-12)
+    expected = plain_bootstrap(lambda items: rows[items].mean(), drawn)
+    assert ends(found, "rouge_2") == pytest.approx(expected, abs=1e-12)
+
+
+def test_likelihood_has_the_interval_of_a_plain_bootstrap() -> None:
+    rng, groups = np.random.default_rng(0), [number // 5 for number in range(60)]
+    nats, counts = rng.gamma(9.0, size=60), rng.integers(3, 9, size=60)
+    items = [{"log_likelihood": -x, "num_tokens": int(n)} for x, n in zip(nats, counts)]
+    found = measure_likelihood(items, groups)
+    expected = plain_bootstrap(lambda drawn: nats[drawn].sum() / counts[drawn].sum(), groups)
+    assert ends(found, "nats_per_token") == pytest.approx(expected, rel=1e-12)
+    assert ends(found, "perplexity") == pytest.approx(tuple(np.exp(expected)), rel=1e-12)

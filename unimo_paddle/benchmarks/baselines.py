@@ -27,10 +27,11 @@ from unimo_paddle.data.scenes import first_caption_entropy
 from unimo_paddle.errors import UserError
 from unimo_paddle.evaluation import Evaluator
 from unimo_paddle.metrics.classification import accuracy, matthews
+from unimo_paddle.metrics.intervals import with_intervals
 from unimo_paddle.metrics.regression import pearson, spearman
 from unimo_paddle.tasks.captioning import EMBED_IMAGES, CaptioningTask
 from unimo_paddle.tasks.classification import ClassificationTask
-from unimo_paddle.tasks.finetuning import TRAIN_SPLIT, FineTuningTask, with_intervals
+from unimo_paddle.tasks.finetuning import TRAIN_SPLIT, FineTuningTask
 from unimo_paddle.tasks.regression import RegressionTask
 from unimo_paddle.tasks.seq2seq import Seq2SeqTask
 from unimo_paddle.tasks.visual_entailment import VisualEntailmentTask

@@ -23,6 +23,7 @@ PATH_SETTINGS = (
 )
 VOCABULARY_SETTINGS = ("encoder_json", "vocab_bpe", "vocab_txt", "folder")
 CONFIGS_DIR = Path("configs")
+SECTION_FOLDERS = ("model", "data", "ablation")  # within it, of files that are no run files
 FORMATS = "docs/data.md says what it holds"
 ORIGINAL = "the authors' own files, or public ones in their place: docs/finetuning.md"
 
@@ -114,9 +115,11 @@ def _remedy(config: RunConfig, name: str, part: str, path: Path) -> str:
             command = f"mine --images {data.images or folder / IMAGES_ONLY} --texts {texts}"
         return f"python tools/prepare_data.py {command} --pairs {pairs} --output {path}"
     if name == "regions":
+        # What the classes are called is what captions take as their tags.
+        names = " --names objects_vocab.txt" if getattr(data, "with_tags", False) else ""
         return (
-            f"python tools/prepare_data.py regions --format tsv FEATURES.tsv --output {path} "
-            "(other formats, or your own detector: docs/regions.md)"
+            "python tools/prepare_data.py regions --format tsv FEATURES.tsv "
+            f"--output {path}{names} (other formats, or your own detector: docs/regions.md)"
         )
     is_original = getattr(data, "source", None) == "original"
     return getattr(data, "prepare", None) or (ORIGINAL if is_original else FORMATS)
@@ -150,7 +153,11 @@ def _start(config: RunConfig) -> Iterator[Need]:
 
 def _training(run: Path, part: str) -> str:
     """The command that makes a run, where a run file says so."""
-    found = sorted(CONFIGS_DIR.rglob(f"{run.name}.yaml"))
+    found = sorted(
+        path
+        for path in CONFIGS_DIR.rglob(f"{run.name}.yaml")
+        if path.parent.name not in SECTION_FOLDERS
+    )
     if not found:
         return f"'{part}' of a run of tools/train.py with --output_dir {run}"
     return f"python tools/train.py --config {found[0]}"

@@ -1,8 +1,12 @@
-"""Confidence intervals of any metric by the bootstrap (percentile method; Efron, 1979)."""
+"""Confidence intervals of any metric by the bootstrap (percentile method; Efron, 1979).
+
+A thousand draws of N numbers take some ten milliseconds for a hundred of them and two seconds for
+two hundred thousand; what is added up over items is drawn as such sums, never counted anew.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -11,6 +15,7 @@ from unimo_paddle.errors import UserError
 
 NUM_RESAMPLES = 1000
 CONFIDENCE = 0.95
+SEED = 0  # of what an evaluation tells: the same numbers have the same interval
 
 
 def interval(
@@ -47,8 +52,51 @@ def interval(
     return _middle(values, confidence)
 
 
+def with_intervals(
+    metrics: Mapping[str, Callable[..., float]], *columns: Sequence[Any] | np.ndarray
+) -> dict[str, float]:
+    """Each metric of the columns, between ``_low`` and ``_high``.
+
+    These are its 95 % bootstrap interval.
+    """
+    values: dict[str, float] = {}
+    for name, metric in metrics.items():
+        low, high = interval(metric, *columns, seed=SEED)
+        values |= {name: float(metric(*columns)), f"{name}_low": low, f"{name}_high": high}
+    return values
+
+
+def mean_with_interval(
+    name: str, values: np.ndarray, groups: Sequence[Hashable] | None = None
+) -> dict[str, float]:
+    """The mean of what each item [N] scored, as ``with_intervals``.
+
+    Args:
+        groups: [N]; items of equal groups are drawn together.
+    """
+    values = np.asarray(values, np.float64)
+    if groups is None:
+        return with_intervals({name: np.mean}, values)
+    columns = sums_of_groups(groups, values, np.ones(len(values)))
+    return with_intervals({name: lambda sums, counts: sums.sum() / counts.sum()}, *columns)
+
+
+def sums_of_groups(
+    groups: Sequence[Hashable] | None, *columns: np.ndarray
+) -> tuple[np.ndarray, ...]:
+    """Each column [N] or [N, K] added up over the items of a group; as it is without groups."""
+    if groups is None:
+        return columns
+    numbers: dict[Hashable, int] = {}
+    index = [numbers.setdefault(group, len(numbers)) for group in groups]
+    totals = [np.zeros((len(numbers), *column.shape[1:]), column.dtype) for column in columns]
+    for total, column in zip(totals, columns, strict=True):
+        np.add.at(total, index, column)
+    return tuple(totals)
+
+
 def bootstrap_interval(is_hit: np.ndarray, groups: np.ndarray, *, seed: int) -> tuple[float, float]:
-    """Return the interval of a mean of [N] hits when other groups had been drawn.
+    """Return the interval of a mean of [N] numbers, such as hits, had other groups been drawn.
 
     Whole groups are drawn again with replacement: captions of one image succeed and fail together.
     It is ``interval`` of the mean, on one sum a group instead of all hits.

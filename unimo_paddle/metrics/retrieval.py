@@ -7,7 +7,7 @@ from collections.abc import Mapping
 import numpy as np
 
 from unimo_paddle.errors import UserError
-from unimo_paddle.metrics.intervals import bootstrap_interval
+from unimo_paddle.metrics.intervals import bootstrap_interval, interval
 
 RECALL_DEPTHS = (1, 5, 10)
 MAX_SCORES = 1 << 24  # scores held at once: 64 MiB of float32
@@ -102,23 +102,38 @@ def recall_of_scores(
     Args:
         scores, image_ids, text_ids: [P]; one entry a pair, in any order, each pair once.
         image_of_text: the image of each text. Every text and image of it is a query.
-        interval_seed: if given, each recall has ``_low`` and ``_high``, as above.
+        interval_seed: if given, all but the medians have ``_low`` and ``_high``, as above: a draw
+            of a median would sort all ranks again.
     """
     pairs = _Pairs(scores, image_ids, text_ids, image_of_text)
+    of_texts, of_images = pairs.ranks_of_texts(), pairs.ranks_of_images()
     values: dict[str, float] = {}
     for direction, (found, groups) in {
-        "image_retrieval": (pairs.ranks_of_texts(), pairs.owners),
-        "text_retrieval": (pairs.ranks_of_images(), np.arange(len(pairs.images))),
+        "image_retrieval": (of_texts, pairs.owners),
+        "text_retrieval": (of_images, np.arange(len(pairs.images))),
     }.items():
         values |= _recalls(direction, found, groups, interval_seed)
-        recalls = [values[f"{direction}_recall@{depth}"] for depth in RECALL_DEPTHS]
-        values[f"{direction}_mean_recall"] = float(np.mean(recalls))
-        values[f"{direction}_mean_rank"] = float(found.mean() + 1)
+        hits = np.mean([found < depth for depth in RECALL_DEPTHS], axis=0)
+        for name, of_queries in {"mean_recall": hits, "mean_rank": found + 1}.items():
+            values |= _mean(f"{direction}_{name}", of_queries, groups, interval_seed)
         values[f"{direction}_median_rank"] = float(np.median(found) + 1)
+    num_texts = np.bincount(pairs.owners)
     for depth in RECALL_DEPTHS:
-        both = [values[f"{name}_retrieval_recall@{depth}"] for name in ("image", "text")]
-        values[f"mean_recall@{depth}"] = float(np.mean(both))
+        name = f"mean_recall@{depth}"
+        both = [values[f"{side}_retrieval_recall@{depth}"] for side in ("image", "text")]
+        values[name] = float(np.mean(both))
+        if interval_seed is not None:
+            # An image is drawn with all its texts.
+            hits = np.bincount(pairs.owners, weights=of_texts < depth)
+            columns = hits, num_texts, of_images < depth
+            low, high = interval(_mean_of_both, *columns, seed=interval_seed)
+            values |= {f"{name}_low": low, f"{name}_high": high}
     return values
+
+
+def _mean_of_both(hits: np.ndarray, num_texts: np.ndarray, is_hit: np.ndarray) -> float:
+    """The mean of recall by texts and by images, from what is found of each image [N]."""
+    return 0.5 * float(hits.sum() / num_texts.sum() + is_hit.mean())
 
 
 class _Pairs:
@@ -190,9 +205,16 @@ def _recalls(
     """Recall by depth of the ranks found, with intervals where a seed is given."""
     values: dict[str, float] = {}
     for depth in RECALL_DEPTHS:
-        name = f"{direction}_recall@{depth}"
-        values[name] = float((found < depth).mean())
-        if interval_seed is not None:
-            low, high = bootstrap_interval(found < depth, groups, seed=interval_seed)
-            values |= {f"{name}_low": low, f"{name}_high": high}
+        values |= _mean(f"{direction}_recall@{depth}", found < depth, groups, interval_seed)
+    return values
+
+
+def _mean(
+    name: str, of_queries: np.ndarray, groups: np.ndarray, interval_seed: int | None
+) -> dict[str, float]:
+    """The mean over queries, with its interval where a seed is given."""
+    values = {name: float(of_queries.mean())}
+    if interval_seed is not None:
+        low, high = bootstrap_interval(of_queries, groups, seed=interval_seed)
+        values |= {f"{name}_low": low, f"{name}_high": high}
     return values

@@ -6,6 +6,8 @@ docs/formats.md lists all sets.
 
 examples:
     python tools/prepare_data.py snli_ve --input SNLI-VE --images flickr30k-images
+  where a store has the regions of the images, and nobody needs their files
+    python tools/prepare_data.py snli_ve --input SNLI-VE --no_images
 """
 
 from __future__ import annotations

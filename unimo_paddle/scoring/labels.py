@@ -2,6 +2,10 @@
 
     python tools/score.py labels --predictions out.txt --labels dev.txt --metrics accuracy f1
     python tools/score.py labels --predictions out.txt --labels dev.txt --metrics pearson spearman
+    python tools/score.py labels --predictions runs/x/dev.jsonl --labels data/snli_ve/dev.jsonl
+
+Either file may also be JSON lines: of predictions that tools/evaluate.py --predictions or
+tools/predict.py wrote, or of records, with a 'label' for classes and a 'value' for numbers.
 
 Metrics: accuracy, f1 (of class 1) and matthews (0 where all predictions, or all labels, are one
 class) of classes; pearson and spearman of numbers.
@@ -10,6 +14,7 @@ class) of classes; pearson and spearman of numbers.
 from __future__ import annotations
 
 import argparse
+import math
 from collections.abc import Callable
 from pathlib import Path
 
@@ -18,7 +23,7 @@ import numpy as np
 from unimo_paddle.errors import UserError
 from unimo_paddle.metrics.classification import POSITIVE_CLASS, accuracy, f1, matthews
 from unimo_paddle.metrics.regression import pearson, spearman
-from unimo_paddle.scoring.files import read_lines, read_numbers
+from unimo_paddle.scoring.files import in_order, read_lines, read_numbers, read_predictions
 from unimo_paddle.scoring.report import Score, whole_score
 
 OF_CLASSES: dict[str, Callable[..., float]] = {
@@ -32,8 +37,8 @@ METRICS = OF_CLASSES | OF_NUMBERS
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Options of the command."""
-    parser.add_argument("--predictions", type=Path, required=True, help="one a line")
-    parser.add_argument("--labels", type=Path, required=True, help="one a line")
+    parser.add_argument("--predictions", type=Path, required=True, help="one a line, or JSON lines")
+    parser.add_argument("--labels", type=Path, required=True, help="one a line, or JSON lines")
     parser.add_argument(
         "--metrics",
         nargs="+",
@@ -50,10 +55,26 @@ def measure(arguments: argparse.Namespace) -> list[Score]:
     for name in dict.fromkeys(arguments.metrics):
         if name not in METRICS:
             raise UserError(f"metric {name!r} is unknown; give some of {', '.join(METRICS)}")
-        read = read_numbers if name in OF_NUMBERS else read_lines
+        read = _numbers if name in OF_NUMBERS else _classes
         columns = [np.array(read(path)) for path in paths]
         scores.append(whole_score(name, METRICS[name], *columns, with_interval=arguments.intervals))
     return scores
+
+
+def _classes(path: Path) -> list[str]:
+    items = read_predictions(path)
+    return read_lines(path) if items is None else in_order(path, items, "label", str)
+
+
+def _numbers(path: Path) -> list[float]:
+    items = read_predictions(path)
+    if items is None:
+        return read_numbers(path)
+    values = in_order(path, items, "value", (int, float))
+    broken = next((value for value in values if not math.isfinite(value)), None)
+    if broken is not None:
+        raise UserError(f"{path}: a 'value' is {broken}, which is no number; mend it")
+    return values
 
 
 def _is_positive(classes: np.ndarray) -> np.ndarray:

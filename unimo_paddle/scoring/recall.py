@@ -3,7 +3,8 @@
     python tools/score.py recall --scores scores.npy --texts_per_image 5
     python tools/score.py recall --scores scores.npy --image_of_text owners.npy
 
-The scores are an array of N images (rows) and M texts (columns), higher is better.
+The scores are an array of N images (rows) and M texts (columns), higher is better. Predictions of
+tools/evaluate.py are of right pairs only and tell no recall; it measures recall itself.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ import numpy as np
 
 from unimo_paddle.errors import UserError
 from unimo_paddle.metrics.retrieval import recall_of_scores
+from unimo_paddle.scoring.files import JSON_LINES, PREDICTED
 from unimo_paddle.scoring.report import SEED, Score
 
 
@@ -67,6 +69,8 @@ def _read(path: Path, *, num_dimensions: int) -> np.ndarray:
     except OSError as error:
         raise UserError(f"cannot read {path}: {error.strerror or error}; check it") from None
     except ValueError:
+        if path.suffix.lower() == JSON_LINES:
+            raise UserError(f"{path}: {PREDICTED['score']}; give all pairs as .npy") from None
         raise UserError(f"{path} is no array of NumPy; write it with numpy.save") from None
     if not isinstance(array, np.ndarray) or array.ndim != num_dimensions or not array.size:
         raise UserError(

@@ -1,8 +1,11 @@
 """Score texts, one a line, against one or more files of references, line by line.
 
     python tools/score.py texts --hypotheses out.txt --references a.txt b.txt
+    python tools/score.py texts --hypotheses runs/x/test.jsonl --references test.tgt
     python tools/score.py texts --hypotheses out.txt --references test.tgt --metrics rouge \\
         --sentence_separator "<q>" --intervals
+
+The texts may also be what tools/evaluate.py --predictions or tools/predict.py wrote (JSON lines).
 
 Metrics:
   bleu          BLEU-1 to BLEU-4 of all texts
@@ -29,7 +32,7 @@ from unimo_paddle.metrics.coqa import answer_scores
 from unimo_paddle.metrics.generation import bleu_of_counts, sentence_counts
 from unimo_paddle.metrics.ptb import caption_words
 from unimo_paddle.metrics.rouge import F_MEASURE, rouge, rouge_l_coco
-from unimo_paddle.scoring.files import read_lines
+from unimo_paddle.scoring.files import in_order, read_lines, read_predictions
 from unimo_paddle.scoring.report import Score, mean_score, whole_score
 
 Words = Sequence[str]
@@ -119,7 +122,9 @@ MEASURES: dict[str, Callable[[Texts, bool], list[Score]]] = {
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Options of the command."""
-    parser.add_argument("--hypotheses", type=Path, required=True, help="what was written")
+    parser.add_argument(
+        "--hypotheses", type=Path, required=True, help="what was written, as lines or JSON lines"
+    )
     parser.add_argument(
         "--references", type=Path, required=True, nargs="+", help="what is right, files of as many"
     )
@@ -146,7 +151,7 @@ def add_metrics(parser: argparse.ArgumentParser, default: Sequence[str]) -> None
 
 def measure(arguments: argparse.Namespace) -> list[Score]:
     """The scores of two or more files."""
-    hypotheses = read_lines(arguments.hypotheses)
+    hypotheses = _read_written(arguments.hypotheses)
     columns = []
     for path in arguments.references:
         columns.append(read_lines(path))
@@ -163,6 +168,11 @@ def measure(arguments: argparse.Namespace) -> list[Score]:
     )
     print(f"{len(hypotheses)} texts, references of each: {len(columns)}")
     return measure_texts(texts, arguments.metrics, with_intervals=arguments.intervals)
+
+
+def _read_written(path: Path) -> list[str]:
+    items = read_predictions(path)
+    return read_lines(path) if items is None else in_order(path, items, "text", str)
 
 
 def _prepared(text: str, arguments: argparse.Namespace) -> str:

@@ -3,14 +3,18 @@
     python tools/score.py vqa --results results.json \\
         --annotations v2_mscoco_val2014_annotations.json \\
         --questions v2_OpenEnded_mscoco_val2014_questions.json
+    python tools/score.py vqa --results runs/vqa/dev.jsonl \\
+        --annotations v2_mscoco_val2014_annotations.json
 
-Results are a list of {"question_id", "answer"}. Each question of the annotations needs an answer.
-Accuracy is given of all questions and of each type of answer.
+Results are a list of {"question_id", "answer"}, or what tools/evaluate.py --predictions wrote (JSON
+lines). Each question of the annotations needs an answer. Accuracy is given of all questions and of
+each type of answer.
 """
 
 from __future__ import annotations
 
 import argparse
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +22,7 @@ import numpy as np
 
 from unimo_paddle.errors import UserError
 from unimo_paddle.metrics.vqa import answer_accuracy
-from unimo_paddle.scoring.files import read_json, records
+from unimo_paddle.scoring.files import predictions, read_json, read_predictions, records
 from unimo_paddle.scoring.report import Score, mean_score
 
 QUESTION_FIELDS = {"question_id": (int, str), "image_id": (int, str), "answers": list}
@@ -26,7 +30,9 @@ QUESTION_FIELDS = {"question_id": (int, str), "image_id": (int, str), "answers":
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Options of the command."""
-    parser.add_argument("--results", type=Path, required=True, help="JSON of predicted answers")
+    parser.add_argument(
+        "--results", type=Path, required=True, help="JSON or JSON lines of predicted answers"
+    )
     parser.add_argument("--annotations", type=Path, required=True, help="JSON of people's answers")
     parser.add_argument(
         "--questions", type=Path, help="JSON of questions: checks that they are those annotated"
@@ -45,10 +51,10 @@ def measure(arguments: argparse.Namespace) -> list[Score]:
         raise UserError(f"{path}: no questions; give the published annotations")
     if arguments.questions:
         _check_questions(arguments.questions, path, {question for question, _, _ in asked})
-    predictions = _read_results(arguments.results, {question for question, _, _ in asked})
+    given = _read_results(arguments.results, {question for question, _, _ in asked})
     values = np.array(
         [
-            answer_accuracy(predictions[question], _answers(path, number, answers))
+            answer_accuracy(given[question], _answers(path, number, answers))
             for number, (question, _, answers) in enumerate(asked, 1)
         ]
     )
@@ -79,24 +85,38 @@ def _answers(path: Path, number: int, answers: list[Any]) -> list[str]:
 
 
 def _read_results(path: Path, questions: set[int | str]) -> dict[int | str, str]:
-    fields = {"question_id": (int, str), "answer": str}
-    predictions: dict[int | str, str] = {}
-    for number, (question, answer) in records(path, read_json(path), fields):
-        if question in predictions:
+    given: dict[int | str, str] = {}
+    for number, question, answer in _read_answers(path, questions):
+        if question in given:
             raise UserError(f"{path} record {number}: question {question} again; give it once")
         if question not in questions:
             raise UserError(
                 f"{path} record {number}: question {question} is not annotated; give the "
                 "annotations of the same split"
             )
-        predictions[question] = answer
-    missing = questions - predictions.keys()
+        given[question] = answer
+    missing = questions - given.keys()
     if missing:
         raise UserError(
             f"{path}: {len(missing)} of {len(questions)} questions have no answer, such as "
             f"{min(missing, key=str)}; answer all of them"
         )
-    return predictions
+    return given
+
+
+def _read_answers(
+    path: Path, questions: Iterable[int | str]
+) -> Iterator[tuple[int, int | str, str]]:
+    """Number of the record, question and answer; predictions name questions by text."""
+    items = read_predictions(path)
+    if items is None:
+        fields = {"question_id": (int, str), "answer": str}
+        for number, (question, answer) in records(path, read_json(path), fields):
+            yield number, question, answer
+        return
+    known = {str(question): question for question in questions}
+    for number, (name, answer) in predictions(path, items, {"id": str, "answer": str}):
+        yield number, known.get(name, name), answer
 
 
 def _check_questions(path: Path, annotations: Path, annotated: set[int | str]) -> None:

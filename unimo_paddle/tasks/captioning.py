@@ -7,7 +7,7 @@ is judged by how likely it is.
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -26,12 +26,12 @@ from unimo_paddle.data.original_pairs import (
 )
 from unimo_paddle.data.records import Fault, check_text, texts_of
 from unimo_paddle.data.regions import RegionEntry
-from unimo_paddle.data.scenes import sayable_share
+from unimo_paddle.data.scenes import are_sayable
 from unimo_paddle.data.sequences import append_target
 from unimo_paddle.data.text import CLS_ID, SEP_ID
 from unimo_paddle.errors import UserError
 from unimo_paddle.metrics.cider import cider_d
-from unimo_paddle.metrics.intervals import interval
+from unimo_paddle.metrics.intervals import mean_with_interval
 from unimo_paddle.models import ModelConfig
 from unimo_paddle.models.rows import pool_rows
 from unimo_paddle.models.search import GenerationConfig
@@ -160,6 +160,9 @@ class CaptioningTask(WritingTask, ImageTask):
             for record in images_records:
                 image_id = f"image {number}" if record.image_id is None else record.image_id
                 records.append(replace(record, image_id=image_id))
+        is_tagged = any(record.tags for record in records)
+        if self.data.with_tags and self.data.source == "files" and self.stores and not is_tagged:
+            self.stores.warn_of_missing_names(path)
         return records
 
     def read_original(self, path: Path) -> Sequence[tuple[CaptionRecord]]:
@@ -303,33 +306,39 @@ class CaptioningTask(WritingTask, ImageTask):
                 captions[first.setdefault(record.image_id, index)].append(text)
         return dict(captions)
 
+    def group_of(self, record: CaptionRecord, place: int) -> Hashable:
+        """The image: its captions succeed and fail together."""
+        return record.image_id
+
     def measure(
         self, predictions: Sequence[Prediction], records: Sequence[CaptionRecord]
     ) -> dict[str, float]:
         """Nats a token and perplexity of the true captions, and of the first of each image."""
-        metrics = measure_likelihood(predictions)
+        metrics = super().measure(predictions, records)
         numbered = [(record.image_id, place) for place, record in enumerate(records)]
         places = dict(reversed(numbered))  # the first of each image is set last
         if len(places) < len(records):
             first = measure_likelihood([predictions[place] for place in places.values()])
-            metrics["nats_per_token_of_first"] = first["nats_per_token"]
+            ends = ("", "_low", "_high")
+            metrics |= {f"nats_per_token_of_first{x}": first[f"nats_per_token{x}"] for x in ends}
         return metrics
 
     def compare(
-        self, hypotheses: Sequence[Sequence[str]], references: Sequence[Sequence[Sequence[str]]]
+        self,
+        hypotheses: Sequence[Sequence[str]],
+        references: Sequence[Sequence[Sequence[str]]],
+        groups: Sequence[Hashable] | None = None,
     ) -> dict[str, float]:
         """BLEU, COCO's ROUGE-L and CIDEr-D."""
-        scores = cider_d(hypotheses, references)
-        low, high = interval(np.mean, scores, seed=0)
-        cider = {"cider_d": float(scores.mean()), "cider_d_low": low, "cider_d_high": high}
-        return super().compare(hypotheses, references) | cider
+        scores = mean_with_interval("cider_d", cider_d(hypotheses, references), groups)
+        return super().compare(hypotheses, references, groups) | scores
 
     def judge(self, split: str, written: Sequence[tuple[CaptionRecord, str]]) -> dict[str, float]:
         """Of the built-in scenes: the share of captions that are true."""
         if self.data.source != "scenes":
             return {}
         captions = {record.image_id: text for record, text in written}
-        return {"true_captions": sayable_share(self.split_path(split), captions)}
+        return mean_with_interval("true_captions", are_sayable(self.split_path(split), captions))
 
     def source_of(self, record: CaptionRecord, index: int) -> str | None:
         """The image: a text is written once for all its captions."""

@@ -17,10 +17,11 @@ from unimo_paddle.data.fields import Field, Sample
 from unimo_paddle.data.records import Fault
 from unimo_paddle.errors import UserError
 from unimo_paddle.metrics.classification import accuracy, f1, matthews
+from unimo_paddle.metrics.intervals import with_intervals
 from unimo_paddle.models import ClassificationHead, ModelConfig, UnifiedTransformer
 from unimo_paddle.models.heads import HEAD_DROPOUT
 from unimo_paddle.tasks.base import Arrays, TaskConfig, Tensors
-from unimo_paddle.tasks.finetuning import Prediction, with_intervals
+from unimo_paddle.tasks.finetuning import Prediction
 from unimo_paddle.tasks.pooling import check_pooling, pool_text
 from unimo_paddle.tasks.segments import TEXT_INPUTS, take
 from unimo_paddle.tasks.text_records import TextDataConfig, TextRecord, TextTask, text_side

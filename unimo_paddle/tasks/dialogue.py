@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -13,13 +13,19 @@ from unimo_paddle.data.records import Fault, check_text
 from unimo_paddle.data.sequences import mark_dialogue
 from unimo_paddle.errors import UserError
 from unimo_paddle.metrics.coqa import answer_scores
+from unimo_paddle.metrics.intervals import mean_with_interval
 from unimo_paddle.models import ModelConfig
 from unimo_paddle.models.search import GenerationConfig
 from unimo_paddle.tasks.base import TaskConfig
 from unimo_paddle.tasks.classification import check_sides
 from unimo_paddle.tasks.language import LanguageConfig
 from unimo_paddle.tasks.segments import DIALOGUE_INPUTS, TEXT_INPUTS, TEXT_ORDER
-from unimo_paddle.tasks.seq2seq import TARGET_COLUMN, Seq2SeqTask, SourceDataConfig
+from unimo_paddle.tasks.seq2seq import (
+    TARGET_COLUMN,
+    Seq2SeqTask,
+    SourceDataConfig,
+    id_of_row,
+)
 
 NUM_ROLES = 3  # who answers, who asks, what is known
 TURN_SEPARATOR = " [SEP] "
@@ -32,6 +38,7 @@ class DialogueRecord:
     knowledge: str
     turns: tuple[str, ...]  # oldest first
     target: str | None = None
+    id: str | None = None
 
 
 @TaskConfig.register_subclass("dialogue")
@@ -76,19 +83,27 @@ class DialogueTask(Seq2SeqTask):
         turns = tuple(item["src"].split(TURN_SEPARATOR))
         for text in (knowledge, *turns, target or ""):
             self.check_ids(text)
-        return DialogueRecord(knowledge, turns, target)
+        return DialogueRecord(knowledge, turns, target, id_of_row(item))
 
     def texts(self, record: DialogueRecord) -> Iterable[str]:
         """What is known, what was said, and the answer."""
         return [record.knowledge, *record.turns, *([record.target] if record.target else [])]
 
+    def group_of(self, record: DialogueRecord, place: int) -> Hashable:
+        """What is known: answers about one passage succeed and fail together."""
+        return record.knowledge or place
+
     def compare_texts(
-        self, hypotheses: Sequence[str], references: Sequence[Sequence[str]]
+        self,
+        hypotheses: Sequence[str],
+        references: Sequence[Sequence[str]],
+        groups: Sequence[Hashable] | None = None,
     ) -> dict[str, float]:
         """As ``Seq2SeqTask``, with F1 and exact match by CoQA's rules."""
-        shared = super().compare_texts(hypotheses, references)
-        found = answer_scores(hypotheses, references)
-        return shared | {f"answer_{name}": float(values.mean()) for name, values in found.items()}
+        metrics = super().compare_texts(hypotheses, references, groups)
+        for name, values in answer_scores(hypotheses, references).items():
+            metrics |= mean_with_interval(f"answer_{name}", values, groups)
+        return metrics
 
     def encode_source(self, record: DialogueRecord) -> Sample:
         """What is known and the last turns."""

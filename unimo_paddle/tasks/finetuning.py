@@ -21,7 +21,6 @@ from unimo_paddle.data.loader import Stream
 from unimo_paddle.data.original_order import by_seed, reorder
 from unimo_paddle.data.text import Tokenizer, TokenizerConfig
 from unimo_paddle.errors import UserError
-from unimo_paddle.metrics.intervals import interval
 from unimo_paddle.models import ModelConfig
 from unimo_paddle.tasks.base import Arrays, Service, Task, Tensors
 from unimo_paddle.tasks.vocabulary import Vocabulary
@@ -261,15 +260,10 @@ class FineTuningTask(Task):
         return self.measure(predictions, [records[item["index"]] for item in predictions])
 
 
-def with_intervals(
-    metrics: Mapping[str, Callable[..., float]], predicted: np.ndarray, right: np.ndarray
-) -> dict[str, float]:
-    """Each metric of what is predicted and what is right, between ``_low`` and ``_high``.
-
-    These are its 95 % bootstrap interval.
-    """
-    values: dict[str, float] = {}
-    for name, metric in metrics.items():
-        low, high = interval(metric, predicted, right, seed=0)
-        values |= {name: metric(predicted, right), f"{name}_low": low, f"{name}_high": high}
-    return values
+def with_ids(predictions: Sequence[Prediction], records: Sequence[Any]) -> list[Prediction]:
+    """Predictions with the ``id`` of their records, where these have one."""
+    ids = [records[item["index"]].id for item in predictions]
+    return [
+        item if id_ is None else {"index": item["index"], "id": id_, **item}
+        for item, id_ in zip(predictions, ids, strict=True)
+    ]

@@ -32,7 +32,7 @@ from unimo_paddle.data.shards import split_member
 from unimo_paddle.data.sources import parse_regions
 from unimo_paddle.errors import BadSample, UserError
 from unimo_paddle.models import ModelConfig
-from unimo_paddle.tasks.finetuning import FineTuningDataConfig, FineTuningTask, Prediction
+from unimo_paddle.tasks.finetuning import FineTuningDataConfig, FineTuningTask
 from unimo_paddle.tasks.pooling import last_ids
 from unimo_paddle.tasks.segments import check_image, image_inputs
 from unimo_paddle.tasks.text_records import text_side
@@ -269,12 +269,3 @@ def once_each(parse: Callable[[Any], Any]) -> Callable[[Any], Any]:
         return record
 
     return parse_new
-
-
-def with_ids(predictions: Sequence[Prediction], records: Sequence[Any]) -> list[Prediction]:
-    """Predictions with the ``id`` of their records, where these have one."""
-    ids = [records[item["index"]].id for item in predictions]
-    return [
-        item if id_ is None else {"index": item["index"], "id": id_, **item}
-        for item, id_ in zip(predictions, ids, strict=True)
-    ]

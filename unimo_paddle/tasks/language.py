@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -15,6 +15,7 @@ from unimo_paddle import losses
 from unimo_paddle.adversarial import AdversarialConfig, PerturbedLoss, Side
 from unimo_paddle.data.fields import Field
 from unimo_paddle.errors import UserError
+from unimo_paddle.metrics.intervals import sums_of_groups, with_intervals
 from unimo_paddle.models import LanguageHead, ModelConfig, UnifiedTransformer
 from unimo_paddle.models.rows import gather_positions
 from unimo_paddle.tasks.base import Arrays, Tensors
@@ -122,9 +123,21 @@ def decode_likelihood(outputs: Arrays) -> list[Prediction]:
     ]
 
 
-def measure_likelihood(predictions: Sequence[Prediction]) -> dict[str, float]:
-    """Cross entropy in nats a token over all targets together, and its exponential."""
-    total = np.sum([item["log_likelihood"] for item in predictions])
-    count = np.sum([item["num_tokens"] for item in predictions])
-    nats = -float(total) / max(1.0, float(count))
-    return {"nats_per_token": nats, "perplexity": math.exp(min(nats, 700.0))}
+def measure_likelihood(
+    predictions: Sequence[Prediction], groups: Sequence[Hashable] | None = None
+) -> dict[str, float]:
+    """Cross entropy in nats a token over all targets together, and its exponential.
+
+    Both with intervals; the ends of one are the exponentials of the other's.
+
+    Args:
+        groups: targets of equal groups are drawn together (captions of one image, say).
+    """
+    nats = -np.array([item["log_likelihood"] for item in predictions], np.float64)
+    counts = np.array([item["num_tokens"] for item in predictions], np.float64)
+    values = with_intervals(
+        {"nats_per_token": lambda nats, counts: nats.sum() / max(1.0, counts.sum())},
+        *sums_of_groups(groups, nats, counts),
+    )
+    ends = {end: values[f"nats_per_token{end}"] for end in ("", "_low", "_high")}
+    return values | {f"perplexity{end}": math.exp(min(x, 700.0)) for end, x in ends.items()}

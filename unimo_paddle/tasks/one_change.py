@@ -13,7 +13,7 @@ import numpy as np
 
 from unimo_paddle.data.rewriting import RewrittenCaptions
 from unimo_paddle.data.sources import PairRecord
-from unimo_paddle.metrics.intervals import bootstrap_interval
+from unimo_paddle.metrics.intervals import mean_with_interval
 from unimo_paddle.tasks.reranking import Collection, Serve, score_pairs
 
 KINDS = ("object", "attribute", "relation")
@@ -71,9 +71,9 @@ def measure_changed(
 ) -> dict[str, float]:
     """Return the share of captions that score higher than the false ones beside them.
 
-    ``one_change_accuracy`` is over all, with ``_low`` and ``_high``, its 95 % bootstrap interval
-    over the images; ``one_change_KIND_accuracy`` over those of a kind; with ``joint_`` behind
-    ``one_change_`` by joint scores.
+    ``one_change_accuracy`` is over all, ``one_change_KIND_accuracy`` over those of a kind; with
+    ``joint_`` behind ``one_change_`` by joint scores. Each has ``_low`` and ``_high``, its 95 %
+    bootstrap interval over the images.
 
     Args:
         collection: its images are those of the records by their number, its texts the captions
@@ -101,12 +101,12 @@ def measure_changed(
     values: dict[str, float] = {}
     for prefix, found in scores.items():
         is_right = found[0::2] > found[1::2]
-        name = f"{prefix}accuracy"
-        low, high = bootstrap_interval(is_right, owners, seed=0)
-        values |= {name: float(is_right.mean()), f"{name}_low": low, f"{name}_high": high}
+        values |= mean_with_interval(f"{prefix}accuracy", is_right, owners.tolist())
         for kind in KINDS:
-            if (kinds == kind).any():
-                values[f"{prefix}{kind}_accuracy"] = float(is_right[kinds == kind].mean())
+            is_of = kinds == kind
+            if is_of.any():
+                name, images = f"{prefix}{kind}_accuracy", owners[is_of].tolist()
+                values |= mean_with_interval(name, is_right[is_of], images)
     return values
 
 

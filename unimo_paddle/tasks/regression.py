@@ -14,12 +14,13 @@ from paddle import Tensor
 from unimo_paddle import losses
 from unimo_paddle.data.fields import Field, Sample
 from unimo_paddle.data.records import Fault
+from unimo_paddle.metrics.intervals import with_intervals
 from unimo_paddle.metrics.regression import pearson, spearman
 from unimo_paddle.models import ModelConfig
 from unimo_paddle.models.heads import HEAD_DROPOUT
 from unimo_paddle.tasks.base import Arrays, TaskConfig, Tensors
 from unimo_paddle.tasks.classification import TextNetwork, check_dropout
-from unimo_paddle.tasks.finetuning import Prediction, with_intervals
+from unimo_paddle.tasks.finetuning import Prediction
 from unimo_paddle.tasks.pooling import check_pooling
 from unimo_paddle.tasks.text_records import TextDataConfig, TextRecord, TextTask
 

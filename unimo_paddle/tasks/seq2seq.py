@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -16,12 +16,13 @@ from unimo_paddle.data.records import Fault, check_text
 from unimo_paddle.data.sequences import append_target, mark_source
 from unimo_paddle.data.tables import ID_COLUMN, UNNAMED_COLUMN, read_table
 from unimo_paddle.errors import UserError
+from unimo_paddle.metrics.intervals import mean_with_interval
 from unimo_paddle.metrics.rouge import F_MEASURE, rouge
 from unimo_paddle.models import ModelConfig
 from unimo_paddle.models.search import GenerationConfig
-from unimo_paddle.tasks.base import TaskConfig, Tensors
+from unimo_paddle.tasks.base import Arrays, TaskConfig, Tensors
 from unimo_paddle.tasks.classification import check_sides
-from unimo_paddle.tasks.finetuning import FineTuningDataConfig
+from unimo_paddle.tasks.finetuning import FineTuningDataConfig, Prediction, with_ids
 from unimo_paddle.tasks.language import (
     LanguageConfig,
     LanguageNetwork,
@@ -42,11 +43,12 @@ class SourceRecord:
 
     sources: tuple[str, ...]
     target: str | None = None
+    id: str | None = None
 
 
 @dataclass(frozen=True)
 class SourceDataConfig(FineTuningDataConfig):
-    """Tables with a column ``tgt``; all others, in order, are the source."""
+    """Tables with a column ``tgt``; all others but ``qid``, in order, are the source."""
 
     columns: tuple[str, ...] = ()  # of tables without a header line, such as [src, tgt]
     max_source_length: int = 512  # tokens of a source column; longer ones are cut
@@ -127,7 +129,11 @@ class Seq2SeqTask(WritingTask):
             check_text(target, TARGET_COLUMN)
         for text in (*sources, *([] if target is None else [target])):
             self.check_ids(text)
-        return SourceRecord(sources, target)
+        return SourceRecord(sources, target, id_of_row(item))
+
+    def predictions(self, split: str, serve: Callable[..., Arrays]) -> list[Prediction]:
+        """As every task's that writes, with the ``id`` of a record that has one."""
+        return with_ids(super().predictions(split, serve), self.read_split(split))
 
     def check_ids(self, text: str) -> None:
         """Raise a ``Fault`` for a cell that should hold BPE ids and does not."""
@@ -191,12 +197,16 @@ class Seq2SeqTask(WritingTask):
         return {}
 
     def compare_texts(
-        self, hypotheses: Sequence[str], references: Sequence[Sequence[str]]
+        self,
+        hypotheses: Sequence[str],
+        references: Sequence[Sequence[str]],
+        groups: Sequence[Hashable] | None = None,
     ) -> dict[str, float]:
         """BLEU, COCO's ROUGE-L, and the F-measures of ROUGE-1.5.5 with stemming."""
-        shared = super().compare_texts(hypotheses, references)
-        found = rouge(hypotheses, references)
-        return shared | {name: float(values[:, F_MEASURE].mean()) for name, values in found.items()}
+        metrics = super().compare_texts(hypotheses, references, groups)
+        for name, values in rouge(hypotheses, references).items():
+            metrics |= mean_with_interval(name, values[:, F_MEASURE], groups)
+        return metrics
 
     def is_labelled(self, record: Any) -> bool:
         """Whether the record has a target."""
@@ -221,3 +231,9 @@ class Seq2SeqTask(WritingTask):
         return perturbed_language(
             self.config.adversarial, text_side(self.model), self.config.language
         )
+
+
+def id_of_row(item: Mapping[str, Any]) -> str | None:
+    """The ``qid`` of a row, where it has one."""
+    value = item.get(ID_COLUMN)
+    return None if value is None else str(value)

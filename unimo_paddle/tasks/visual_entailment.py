@@ -30,7 +30,7 @@ from unimo_paddle.tasks.classification import (
     measure_classes,
     perturbed_classification,
 )
-from unimo_paddle.tasks.finetuning import Prediction
+from unimo_paddle.tasks.finetuning import Prediction, with_ids
 from unimo_paddle.tasks.image_records import (
     Image,
     ImageDataConfig,
@@ -41,7 +41,6 @@ from unimo_paddle.tasks.image_records import (
     id_of,
     once_each,
     perturbed_sides,
-    with_ids,
 )
 from unimo_paddle.tasks.pooling import check_pooling, pool_pair
 from unimo_paddle.tasks.segments import TEXT_INPUTS, image_inputs, take

@@ -33,7 +33,9 @@ from unimo_paddle.data.records import (
     text_of,
     texts_of,
 )
+from unimo_paddle.data.regions.lookup import IMAGE_ID
 from unimo_paddle.errors import UserError
+from unimo_paddle.metrics.intervals import mean_with_interval
 from unimo_paddle.metrics.vqa import (
     answer_accuracy,
     answer_vocabulary,
@@ -45,7 +47,7 @@ from unimo_paddle.models.heads import HEAD_DROPOUT
 from unimo_paddle.models.transformer import Dropout, layer_norm, linear
 from unimo_paddle.tasks.base import Arrays, TaskConfig, Tensors
 from unimo_paddle.tasks.classification import check_dropout
-from unimo_paddle.tasks.finetuning import TRAIN_SPLIT, Prediction, with_intervals
+from unimo_paddle.tasks.finetuning import TRAIN_SPLIT, Prediction, with_ids
 from unimo_paddle.tasks.image_records import (
     Image,
     ImageDataConfig,
@@ -53,7 +55,6 @@ from unimo_paddle.tasks.image_records import (
     check_text_length,
     id_of,
     once_each,
-    with_ids,
 )
 from unimo_paddle.tasks.pooling import check_pooling, pool_pair
 from unimo_paddle.tasks.segments import TEXT_INPUTS, take
@@ -94,13 +95,19 @@ class VqaConfig(TaskConfig):
 
 @dataclass(frozen=True)
 class QuestionRecord:
-    """An image, a question and what people answered: ten answers in VQA, or the one right one."""
+    """An image, a question and what people answered: ten answers in VQA, or the one right one.
+
+    Args:
+        kind: what is asked for, where that is known.
+        image_name: equal for questions about one image.
+    """
 
     image: Image
     question: str
     answers: tuple[str, ...] = ()
-    kind: str | None = None  # what is asked for, where that is known
+    kind: str | None = None
     id: str | None = None
+    image_name: str | None = None
 
 
 class AnswerHead(nn.Layer):
@@ -217,7 +224,10 @@ class VqaTask(ImageTask):
         kind = text_of(item, "kind") if item.get("kind") is not None else None
         if answers and not any(map(normalise_answer, answers)):
             raise Fault(f"answer {answers[0]!r} is empty after normalisation")
-        return QuestionRecord(self.image_of(item, find), question, answers, kind, id_of(item))
+        name = item.get(IMAGE_ID) or item.get("image")
+        name = str(name) if isinstance(name, str | int) else None
+        image = self.image_of(item, find)
+        return QuestionRecord(image, question, answers, kind, id_of(item), name)
 
     def texts(self, record: QuestionRecord) -> Iterable[str]:
         """The question."""
@@ -284,14 +294,15 @@ class VqaTask(ImageTask):
     def measure(
         self, predictions: Sequence[Prediction], records: Sequence[QuestionRecord]
     ) -> dict[str, float]:
-        """The accuracy with its interval, and that of each kind of question."""
+        """The accuracy, and that of each kind; questions about an image are drawn together."""
         pairs = zip(predictions, records, strict=True)
         scores = np.array([accuracy_of(item["answer"], record.answers) for item, record in pairs])
-        metrics = {"accuracy": lambda scores, _: float(scores.mean())}
-        values = with_intervals(metrics, scores, scores)
+        images = np.array([x.image_name or f"record {n}" for n, x in enumerate(records)])
+        values = mean_with_interval("accuracy", scores, images.tolist())
         kinds = np.array([record.kind or "" for record in records])
         for kind in sorted(set(kinds) - {""}):
-            values[f"accuracy_{kind}"] = float(scores[kinds == kind].mean())
+            is_of = kinds == kind
+            values |= mean_with_interval(f"accuracy_{kind}", scores[is_of], images[is_of].tolist())
         return values
 
     # ---- graph half

@@ -19,7 +19,8 @@ from unimo_paddle.data.fields import Field, Sample
 from unimo_paddle.data.loader import Stream
 from unimo_paddle.data.text import CLS_ID, Tokenizer
 from unimo_paddle.errors import UserError
-from unimo_paddle.metrics.generation import corpus_bleu
+from unimo_paddle.metrics.generation import bleu_of_counts, sentence_counts
+from unimo_paddle.metrics.intervals import mean_with_interval, sums_of_groups, with_intervals
 from unimo_paddle.metrics.rouge import rouge_l_coco
 from unimo_paddle.models import ModelConfig
 from unimo_paddle.models.generation import Writer
@@ -161,7 +162,8 @@ class WritingTask(FineTuningTask):
         self, predictions: Sequence[Prediction], records: Sequence[Any]
     ) -> dict[str, float]:
         """Nats a token and perplexity of the true targets."""
-        return measure_likelihood(predictions)
+        groups = [self.group_of(record, place) for place, record in enumerate(records)]
+        return measure_likelihood(predictions, groups)
 
     def texts_of(
         self, records: Sequence[Any], serve: Callable[[str, Stream], Arrays]
@@ -215,32 +217,49 @@ class WritingTask(FineTuningTask):
         hypotheses = [made["text"] for made in texts.values()]
         right = [references[chosen[place]] for place in texts]
         written = [(records[chosen[place]], made["text"]) for place, made in texts.items()]
+        groups = [self.group_of(records[chosen[place]], place) for place in texts]
         return {
-            **self.compare_texts(hypotheses, right),
+            **self.compare_texts(hypotheses, right, groups),
             "written_texts": len(texts),
             **self.judge(split, written),
         }
 
+    def group_of(self, record: Any, place: int) -> Hashable:
+        """Equal for records that an interval draws together; by default each is drawn alone."""
+        return place
+
     def compare_texts(
-        self, hypotheses: Sequence[str], references: Sequence[Sequence[str]]
+        self,
+        hypotheses: Sequence[str],
+        references: Sequence[Sequence[str]],
+        groups: Sequence[Hashable] | None = None,
     ) -> dict[str, float]:
-        """What texts [S] have in common with one or more references each."""
+        """What texts [S] have in common with one or more references each.
+
+        Args:
+            groups: texts of equal groups are drawn together.
+        """
         return self.compare(
             [words_of(text) for text in hypotheses],
             [[words_of(text) for text in texts] for texts in references],
+            groups,
         )
 
     def compare(
-        self, hypotheses: Sequence[Sequence[str]], references: Sequence[Sequence[Sequence[str]]]
+        self,
+        hypotheses: Sequence[Sequence[str]],
+        references: Sequence[Sequence[Sequence[str]]],
+        groups: Sequence[Hashable] | None = None,
     ) -> dict[str, float]:
         """BLEU and COCO's ROUGE-L of texts [S] with one or more references each, all in words."""
-        bleu = corpus_bleu(hypotheses, references)
-        return {
-            "bleu_1": bleu.scores[0],
-            "bleu_4": bleu.score,
-            "length_ratio": bleu.length_ratio,
-            "rouge_l_coco": float(rouge_l_coco(hypotheses, references).mean()),
+        bleu: dict[str, Callable[[np.ndarray], float]] = {
+            "bleu_1": lambda counts: bleu_of_counts(counts).scores[0],
+            "bleu_4": lambda counts: bleu_of_counts(counts).score,
+            "length_ratio": lambda counts: bleu_of_counts(counts).length_ratio,
         }
+        counts = sums_of_groups(groups, sentence_counts(hypotheses, references))
+        common = rouge_l_coco(hypotheses, references)
+        return with_intervals(bleu, *counts) | mean_with_interval("rouge_l_coco", common, groups)
 
     def judge(self, split: str, written: Sequence[tuple[Any, str]]) -> dict[str, float]:
         """What a task can say itself of texts that were written for records of a split."""

@@ -6,6 +6,7 @@ names end with: ``COCO_val2014_000000391895.jpg`` is found as any of them, and a
 
 from __future__ import annotations
 
+import logging
 import re
 from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path, PurePosixPath
@@ -15,6 +16,8 @@ from unimo_paddle.data.images import ImageConfig
 from unimo_paddle.data.records import Fault
 from unimo_paddle.data.regions.store import RegionEntry, RegionStore
 from unimo_paddle.errors import UserError
+
+logger = logging.getLogger(__name__)
 
 IMAGE_ID = "image_id"  # key of a record that names its image whatever its file is called
 FILE_SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".npz", ".npy", ".gif", ".tif", ".tiff")
@@ -70,8 +73,20 @@ class RegionStores:
                 index = store.index_of(image_id)
                 if index is not None:
                     return store.entry(index)
-        folders = ", ".join(str(store.path) for store in self.stores)
-        raise Fault(f"image {name[:80]!r} has no regions in {folders}")
+        raise Fault(f"image {name[:80]!r} has no regions in {self._folders}")
+
+    def warn_of_missing_names(self, path: Path) -> None:
+        """Say that records of a file have no tags, though the stores were to give them."""
+        logger.warning(
+            "%s: task.data.with_tags adds nothing, for no record has tags and %s has no names of "
+            "classes; import it from files with classes, with --names, or set with_tags to false",
+            path,
+            self._folders,
+        )
+
+    @property
+    def _folders(self) -> str:
+        return ", ".join(str(store.path) for store in self.stores)
 
 
 def names_of(item: Mapping[str, Any]) -> tuple[str, list[str]]:

@@ -23,9 +23,9 @@ from unimo_paddle.data.scenes.grammar import Scene, sample_scene
 from unimo_paddle.data.scenes.labels import IMAGES_ONLY, ensure_image_objects, holds_scenes
 from unimo_paddle.data.scenes.language import write_captions
 from unimo_paddle.data.scenes.likelihood import (
+    are_sayable,
     caption_log_probability,
     first_caption_entropy,
-    sayable_share,
 )
 from unimo_paddle.data.scenes.meaning import Meaning, Mention, identifying_share
 
@@ -35,6 +35,7 @@ __all__ = [
     "Mention",
     "Scene",
     "SceneConfig",
+    "are_sayable",
     "caption_log_probability",
     "contact_sheet",
     "ensure_image_objects",
@@ -46,6 +47,5 @@ __all__ = [
     "read_manifest",
     "render",
     "sample_scene",
-    "sayable_share",
     "write_captions",
 ]

@@ -19,6 +19,8 @@ from itertools import product
 from pathlib import Path
 from typing import Any, TypeVar
 
+import numpy as np
+
 from unimo_paddle.data.scenes.dataset import VERSION, read_manifest
 from unimo_paddle.data.scenes.grammar import Scene, SceneObject
 from unimo_paddle.data.scenes.language import (
@@ -75,8 +77,8 @@ def first_caption_entropy(
     return total / num_tokens
 
 
-def sayable_share(path: Path, captions: Mapping[str, str]) -> float:
-    """Return the share of captions that the generator could have said: true, and in its words.
+def are_sayable(path: Path, captions: Mapping[str, str]) -> np.ndarray:
+    """Return which captions [S] the generator could have said: true, and in its words.
 
     Args:
         path: a file of images with captions, written by `ensure_scenes`.
@@ -88,7 +90,7 @@ def sayable_share(path: Path, captions: Mapping[str, str]) -> float:
         for record in records
         if record["image"] in captions
     ]
-    return sum(sayable) / max(1, len(sayable))
+    return np.array(sayable, bool)
 
 
 def caption_log_probability(scene: Scene, caption: str) -> float:
