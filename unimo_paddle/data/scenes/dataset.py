@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import logging
 import os
-import shutil
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
@@ -14,6 +13,7 @@ import cv2
 import numpy as np
 from tqdm import tqdm
 
+from unimo_paddle.data.publish import name_unfinished, remove
 from unimo_paddle.data.scenes.drawing import render
 from unimo_paddle.data.scenes.entailment import write_entailment
 from unimo_paddle.data.scenes.grammar import (
@@ -79,8 +79,7 @@ def ensure_scenes(folder: Path, config: SceneConfig) -> Path:
         check_manifest(folder, config)
         return folder
     folder.parent.mkdir(parents=True, exist_ok=True)
-    partial = folder.parent / f".{folder.name}.partial-{os.getpid()}"
-    shutil.rmtree(partial, ignore_errors=True)
+    partial = name_unfinished(folder)
     try:
         manifest = _write_all(partial, config)
         try:
@@ -91,7 +90,7 @@ def ensure_scenes(folder: Path, config: SceneConfig) -> Path:
                 raise
             check_manifest(folder, config)
     finally:
-        shutil.rmtree(partial, ignore_errors=True)
+        remove(partial)
     for split, share in manifest["ceilings"].items():
         logger.info("scenes: %.1f %% of the captions of %s identify one image", 100 * share, split)
     return folder
