@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 
 from tests.conftest import TOOLS
+from unimo_paddle import predictor
 
 PATH = TOOLS / "predict.py"
 WRITES, READS, SEARCHES, RERANKS = (
@@ -56,7 +57,7 @@ def predict(monkeypatch: pytest.MonkeyPatch) -> Callable[..., list]:
 
     def predict(services: tuple[str, ...], *arguments: object) -> list:
         recorder = Recorder(services)
-        monkeypatch.setattr("unimo_paddle.predictor.Predictor", lambda bundle: recorder)
+        monkeypatch.setattr(predictor, "Predictor", lambda bundle: recorder)
         monkeypatch.setattr(sys, "argv", [str(PATH), "--bundle", "b", *map(str, arguments)])
         runpy.run_path(str(PATH))["main"]()
         return recorder.asked
