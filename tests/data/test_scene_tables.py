@@ -93,7 +93,7 @@ def test_what_is_no_folder_of_tables_is_refused_and_left_alone(tmp_path: Path) -
     (tmp_path / "file").write_text("mine")
     with pytest.raises(UserError, match="file is a file; the tables need a folder of their own"):
         make_or_find(tmp_path / "file")
-    with pytest.raises(UserError, match="holds no scene_texts.json, so it is no folder of tables"):
+    with pytest.raises(UserError, match=r"holds no scene_texts.json, so it is no folder of tables"):
         make_or_find(tmp_path)
     assert [path.name for path in tmp_path.iterdir()] == ["file"]
 

@@ -56,7 +56,7 @@ def test_records_that_cannot_be_used_are_left_out_and_told() -> None:
 
 
 def test_no_record_that_can_be_used_is_told_in_one_line() -> None:
-    with pytest.raises(UserError, match="none of 2 records .* first 8.jpg: JPEG is .*; mend"):
+    with pytest.raises(UserError, match=r"none of 2 records .* first 8.jpg: JPEG is .*; mend"):
         measured_lengths(stream([-8, -9]))
 
 

@@ -65,7 +65,9 @@ class StoredRegions:
                 file.seek(self.start)
                 fields = file.read(self.size).decode("utf-8", "replace").split(SEPARATOR)
             if len(fields) != layout.num_fields:
-                raise Fault(f"{len(fields)} fields where {layout.num_fields} were: the file changed")
+                raise Fault(
+                    f"{len(fields)} fields where {layout.num_fields} were: the file changed"
+                )
             regions = parse_original_regions(
                 fields[layout.count],
                 fields[layout.boxes],
