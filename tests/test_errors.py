@@ -41,6 +41,40 @@ def main_raising(error: BaseException | None):
             "error: cannot read or write train.jsonl: Input/output error; the disk fails, use "
             "another one\n",
         ),
+        (
+            OSError(errno.EACCES, "Permission denied", "runs/x"),
+            2,
+            "error: cannot use runs/x: Permission denied; change its permissions, or choose "
+            "another path\n",
+        ),
+        (
+            OSError(errno.EPERM, "Operation not permitted", b"runs/x"),
+            2,
+            "error: cannot use runs/x: Operation not permitted; change its permissions, or choose "
+            "another path\n",
+        ),
+        (
+            OSError(errno.ENOTDIR, "Not a directory", "README.md/x"),
+            2,
+            "error: cannot use README.md/x: Not a directory; a part of the path is a file; choose "
+            "another path\n",
+        ),
+        (
+            OSError(errno.EISDIR, "Is a directory", "runs"),
+            2,
+            "error: cannot use runs: Is a directory; it is a folder; choose the path of a file\n",
+        ),
+        (
+            OSError(errno.EEXIST, "File exists", ".unfinished", None, "README.md"),
+            2,
+            "error: cannot use README.md: File exists; something is there already; choose another "
+            "path\n",
+        ),
+        (
+            OSError(errno.ENAMETOOLONG, "File name too long", "x" * 300),
+            2,
+            f"error: cannot use {'x' * 200}...: File name too long; choose a shorter name\n",
+        ),
     ],
 )
 def test_tool_ends_with_one_line(
@@ -64,10 +98,40 @@ def test_misused_options_are_one_line(argv: list[str], expected: str) -> None:
     assert "\n" not in str(raised.value) and "evaluate.py --help" in str(raised.value)
 
 
-@pytest.mark.parametrize("error", [ValueError("ours"), OSError(errno.ENOENT, "ours")], ids=repr)
+@pytest.mark.parametrize(
+    "error",
+    [
+        ValueError("ours"),
+        OSError(errno.ENOENT, "ours"),
+        OSError(errno.ENOENT, "ours", "own.json"),
+        OSError(errno.EACCES, "ours"),  # of a socket, say
+        OSError(errno.EISDIR, "ours", 7),  # of an open file, whose path nobody knows
+        OSError(errno.EBUSY, "ours", "own.json"),
+    ],
+    ids=repr,
+)
 def test_other_errors_pass_through(error: Exception) -> None:
     with pytest.raises(type(error), match="ours"):
         main_raising(error)()
+
+
+@pytest.mark.parametrize(
+    ("use", "told"),
+    [
+        (lambda folder: (folder / "file").mkdir(exist_ok=True), "file: File exists; something is"),
+        (lambda folder: (folder / "file" / "x").mkdir(), "file/x: Not a directory; a part of"),
+        (lambda folder: folder.write_text(""), ": Is a directory; it is a folder; choose"),
+        (lambda folder: (folder / ("x" * 256)).touch(), "...: File name too long; choose a"),
+    ],
+    ids=["file for a folder", "file within the path", "folder for a file", "long name"],
+)
+def test_path_that_cannot_be_used_is_one_line(tmp_path, capsys, use, told: str) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(SystemExit) as ended:
+        report_user_errors(lambda: use(tmp_path))()
+    line = capsys.readouterr().err
+    assert ended.value.code == 2 and line.startswith("error: cannot use ") and line.count("\n") == 1
+    assert told in line
 
 
 def test_tool_without_error_ends_normally() -> None:

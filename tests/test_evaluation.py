@@ -13,7 +13,13 @@ from unimo_paddle.checkpoint import load_checkpoint
 from unimo_paddle.config import load_evaluator
 from unimo_paddle.data.loader import Stream
 from unimo_paddle.errors import UserError
-from unimo_paddle.evaluation import EvaluationConfig, Evaluator, format_table, write_report
+from unimo_paddle.evaluation import (
+    EvaluationConfig,
+    Evaluator,
+    format_table,
+    write_predictions,
+    write_report,
+)
 
 pytestmark = pytest.mark.usefixtures("static_graph")
 
@@ -111,3 +117,9 @@ def test_report_is_read_back(tmp_path: Path) -> None:
     path = write_report(tmp_path, "dev", METRICS)
     assert path == tmp_path / "evaluation-dev.json"
     assert json.loads(path.read_text("utf-8")) == METRICS
+
+
+def test_predictions_are_written_into_a_new_folder(tmp_path: Path) -> None:
+    write_predictions(tmp_path / "new" / "x.jsonl", [{"label": "1"}, {"label": "\u00e4"}])
+    text = (tmp_path / "new" / "x.jsonl").read_text("utf-8")
+    assert text == '{"label": "1"}\n{"label": "\u00e4"}\n'

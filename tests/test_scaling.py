@@ -193,3 +193,18 @@ def test_the_tables_of_the_document_are_those_of_the_tool(run_tool) -> None:
 def test_what_cannot_be_predicted_is_told(run_tool, arguments, message) -> None:
     done = run_tool("scaling", *arguments)
     assert done.returncode == 2 and done.stderr.strip().splitlines()[-1] == message
+
+
+def test_run_files_of_one_name_have_rows_of_their_own(
+    run_tool, write_run_file, tmp_path: Path
+) -> None:
+    files = []
+    for folder, size in (("a", 16), ("b", 32)):
+        (tmp_path / folder).mkdir()
+        path = tmp_path / folder / "run.yaml"
+        files.append(write_run_file(path, {"model.hidden_size": size}))
+    done = run_tool("scaling", "--devices", 8, "--configs", *files, "--markdown")
+    assert done.returncode == 0, done.stderr
+    first_tables = done.stdout.split("###")[1].splitlines()
+    rows = [line.split("|")[1].strip() for line in first_tables if "run.yaml" in line]
+    assert rows == [str(path) for path in files]

@@ -81,6 +81,7 @@ OPTIONS = (Option("resume", "continue the run"), Option("split", "what to read",
 def run_file(tmp_path: Path) -> Path:
     (tmp_path / "parts").mkdir()
     (tmp_path / "parts" / "train.yaml").write_text(TRAIN_FILE)
+    (tmp_path / "drawing.yaml").write_text("type: drawing\nsizes: [3]\nside: right\n")
     (tmp_path / "run.yaml").write_text(RUN_FILE)
     return tmp_path / "run.yaml"
 
@@ -122,6 +123,16 @@ def test_section_can_come_from_a_file_on_the_command_line(run_file: Path) -> Non
     part = str(run_file.parent / "parts" / "train.yaml")
     config, _ = parse_run("--task.type", "naming", "--train", part, "--train.name", "x")
     assert config.train == TrainConfig(20, 1e-3, shuffle=False, name="x")
+
+
+def test_part_of_a_section_is_kept_whichever_is_written_first(run_file: Path) -> None:
+    part = str(run_file.parent / "parts" / "train.yaml")
+    config, _ = parse_run(
+        *("--train.name", "x", "--task.sizes", "[7]", "--train", part),
+        *("--task", str(run_file.parent / "drawing.yaml")),
+    )
+    assert config.train == TrainConfig(20, 1e-3, shuffle=False, name="x")
+    assert config.task == DrawingConfig(sizes=(7,), side="right")
 
 
 @pytest.mark.parametrize(

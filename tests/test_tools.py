@@ -269,6 +269,12 @@ def test_training_into_a_finished_run(call, trained_run: Path) -> None:
     assert_one_error(outcome, *parts)
 
 
+def test_training_into_a_file(call, write_run_file, tmp_path: Path) -> None:
+    run_file = write_run_file(tmp_path / "run.yaml")
+    outcome = call("train", "--config", run_file, "--output_dir", run_file)
+    assert_one_error(outcome, f"cannot use {run_file}: File exists", "choose another path")
+
+
 @pytest.mark.parametrize("tool", ["evaluate", "export"])
 class TestRun:
     """A run that cannot be evaluated cannot be exported either."""

@@ -50,6 +50,12 @@ def main() -> None:
     stages = evaluator.search(arguments.split, arguments.rerank) if arguments.rerank else {}
     if distributed.rank() > 0:
         return
+    # First what was measured: a path that cannot be written to must not cost it.
+    print(format_table(arguments.split, metrics))
+    print(f"written: {write_report(arguments.run, arguments.split, metrics)}")
+    if stages:
+        print(format_stages(arguments.split, stages))
+        print(f"written: {write_report(arguments.run, f'{arguments.split}-rerank', stages)}")
     if arguments.predictions:
         write_predictions(arguments.predictions, predictions)
         print(f"written: {arguments.predictions}")
@@ -58,11 +64,6 @@ def main() -> None:
             path = arguments.pictures / f"{arguments.split}-{name}.png"
             write_picture(path, picture)
             print(f"written: {path}")
-    print(format_table(arguments.split, metrics))
-    print(f"written: {write_report(arguments.run, arguments.split, metrics)}")
-    if stages:
-        print(format_stages(arguments.split, stages))
-        print(f"written: {write_report(arguments.run, f'{arguments.split}-rerank', stages)}")
 
 
 if __name__ == "__main__":

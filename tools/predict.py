@@ -13,17 +13,22 @@ import argparse
 import functools
 import json
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 from tqdm import tqdm
 
+from unimo_paddle.data.records import Fault, read_lines
 from unimo_paddle.errors import ToolParser, UserError, report_user_errors
 from unimo_paddle.predictor import Predictor
+from unimo_paddle.tasks.reranking import SCORE_PAIRS
 from unimo_paddle.tasks.writing import GENERATE
 
 ITEMS_AT_ONCE = 256
+TOP, RERANK = 5, 50  # images, unless other numbers are given
+RANKING = ("images", "texts", "top", "rerank")  # options of use to one way alone
+WRITING = ("prefix", "seed", "likelihood")
 
 
 @report_user_errors
@@ -33,12 +38,12 @@ def main() -> None:
     parser.add_argument("--bundle", type=Path, required=True, help="folder that export.py wrote")
     parser.add_argument("--images", type=Path, nargs="+", help="image files to rank")
     parser.add_argument("--texts", nargs="+", help="texts to look for in the images")
-    parser.add_argument("--top", type=int, default=5, help="images shown a text")
+    parser.add_argument("--top", type=int, help=f"images shown a text ({TOP})")
     parser.add_argument(
         "--rerank",
         type=int,
-        default=50,
-        help="images that are read with each text, where the bundle has joint scores",
+        help="images that are read with each text, where the bundle has joint scores; 0: all "
+        f"({RERANK})",
     )
     parser.add_argument("--items", type=Path, help="JSON lines, a prediction is printed for each")
     parser.add_argument(
@@ -48,31 +53,63 @@ def main() -> None:
         help="a part of the one item to predict for, such as text_a=... or image=...; a value that "
         "is a JSON list or object is read as one; may repeat",
     )
-    parser.add_argument("--prefix", default="", help="what every written text begins with")
-    parser.add_argument("--seed", type=int, default=0, help="of texts that are drawn")
+    parser.add_argument("--prefix", help="what every written text begins with")
+    parser.add_argument("--seed", type=int, help="of texts that are drawn (0)")
     parser.add_argument(
-        "--likelihood", action="store_true", help="print how likely given targets are, not texts"
+        "--likelihood",
+        action="store_true",
+        default=None,
+        help="print how likely given targets are, not texts",
     )
     arguments = parser.parse_args()
     if arguments.items or arguments.item:
+        refuse_idle(arguments, RANKING, "beside --items or --item")
+        if arguments.items:
+            refuse_idle(arguments, ["item"], "beside --items")
         items = read_items(arguments.items) if arguments.items else [parse_item(arguments.item)]
         predictor = Predictor(arguments.bundle)
         predict = predictor.predict
-        if predictor.serves(GENERATE) and not arguments.likelihood:
+        if not predictor.serves(GENERATE):
+            refuse_idle(arguments, WRITING, "with a bundle that writes no texts")
+        elif arguments.likelihood:
+            refuse_idle(arguments, ["prefix", "seed"], "beside --likelihood")
+        else:
             predict = functools.partial(
-                predictor.generate, prefix=arguments.prefix, seed=arguments.seed
+                predictor.generate, prefix=arguments.prefix or "", seed=arguments.seed or 0
             )
         print_predictions(predict, items)
     elif arguments.images and arguments.texts:
-        print_ranking(
-            Predictor(arguments.bundle),
-            arguments.images,
-            arguments.texts,
-            top=arguments.top,
-            first=arguments.rerank,
-        )
+        refuse_idle(arguments, WRITING, "beside --images and --texts")
+        top, first = parse_depths(arguments)
+        predictor = Predictor(arguments.bundle)
+        if not predictor.serves(SCORE_PAIRS):
+            refuse_idle(arguments, ["rerank"], "with a bundle that has no joint scores")
+        print_ranking(predictor, arguments.images, arguments.texts, top=top, first=first)
     else:
         parser.error("give --images with --texts, or --items, or --item")
+
+
+def refuse_idle(arguments: argparse.Namespace, names: Sequence[str], where: str) -> None:
+    """Refuse options that were given and would do nothing."""
+    for name in names:
+        if getattr(arguments, name) is not None:
+            raise UserError(f"--{name} does nothing {where}; leave it out")
+
+
+def parse_depths(arguments: argparse.Namespace) -> tuple[int, int]:
+    """How many images are shown a text, and how many are read with it."""
+    top = TOP if arguments.top is None else arguments.top
+    if top < 1:
+        raise UserError(f"--top is {top}; give at least 1")
+    count, first = len(arguments.images), arguments.rerank
+    if first is None:
+        return top, max(RERANK, top)
+    if first and first < min(top, count):
+        raise UserError(
+            f"--rerank is {first}, but {min(top, count)} images are shown; give at least as many, "
+            "0 for all, or a lower --top"
+        )
+    return top, first or count
 
 
 def print_ranking(
@@ -82,7 +119,7 @@ def print_ranking(
     features = predictor.embed_images(images)
     for text in texts:
         print(text)
-        found = predictor.find_images(text, images, features=features, first=max(first, top))
+        found = predictor.find_images(text, images, features=features, first=first)
         for index, score in found[:top]:
             print(f"  {score:+.3f}  {images[index]}")
 
@@ -98,18 +135,17 @@ def print_predictions(
 
 
 def read_items(path: Path) -> list[dict[str, Any]]:
-    """The objects of a file of JSON lines."""
-    try:
-        lines = path.read_text("utf-8").splitlines()
-    except (OSError, UnicodeDecodeError) as error:
-        reason = getattr(error, "strerror", None) or "it is not UTF-8 text"
-        raise UserError(f"--items {path} cannot be read: {reason}; check the path") from error
+    """The objects of a file of JSON lines; empty lines are passed over."""
     items = []
-    for number, line in enumerate(lines, 1):
+    for where, line in read_lines(path):
+        if isinstance(line, Fault):
+            raise UserError(f"{where}: {line}; mend it")
+        if not line.strip():
+            continue
         try:
             items.append(json.loads(line))
-        except ValueError as error:
-            raise UserError(f"{path}:{number} is not JSON: {line[:40]!r}; mend it") from error
+        except (ValueError, RecursionError) as error:
+            raise UserError(f"{where} is not JSON: {line[:40]!r}; mend it") from error
     return items
 
 
@@ -118,7 +154,11 @@ def parse_item(parts: list[str]) -> dict[str, Any]:
     for part in parts:
         if "=" not in part:
             raise UserError(f"--item {part!r} has no '='; write KEY=VALUE, such as text_a=...")
-    pairs = (part.split("=", 1) for part in parts)
+    pairs = [part.split("=", 1) for part in parts]
+    keys = [key for key, _ in pairs]
+    for key in keys:
+        if keys.count(key) > 1:
+            raise UserError(f"--item {key}= is given twice; leave one out")
     return {key: parse_value(value) for key, value in pairs}
 
 

@@ -54,7 +54,11 @@ def main() -> None:
         if not value > 0:
             raise UserError(f"--{name} is {value:g}; give a number above 0")
     distributed.start()
-    works = {path.stem: work_of(settings.load(RunConfig, path)) for path in arguments.configs}
+    paths = arguments.configs
+    stems = [path.stem for path in paths]
+    names = [str(path) if stems.count(path.stem) > 1 else path.stem for path in paths]
+    configs = [settings.load(RunConfig, path) for path in paths]
+    works = {name: work_of(config) for name, config in zip(names, configs, strict=True)}
     show = as_markdown if arguments.markdown else as_text
     for machine in MACHINES:
         for title, form in (("as it is", AS_IT_IS), ("with all changes", CHANGED)):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import errno
 import functools
+import os
 import sys
 from collections.abc import Callable
 
@@ -12,6 +13,17 @@ USER_ERROR_CODE = 2  # exit code of a program after a mistake that its user can 
 
 # A disk that takes no more, from wherever it was written to.
 _DISK_ERRORS = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EFBIG, errno.EIO}
+# A path that cannot be used for what it was given for. A missing file is not among them: files
+# that users name are opened where their absence is told, so that any other is a mistake of ours.
+_PATH_REMEDIES = {
+    errno.EACCES: "change its permissions, or choose another path",
+    errno.EPERM: "change its permissions, or choose another path",
+    errno.ENOTDIR: "a part of the path is a file; choose another path",
+    errno.EISDIR: "it is a folder; choose the path of a file",
+    errno.EEXIST: "something is there already; choose another path",
+    errno.ENAMETOOLONG: "choose a shorter name",
+}
+_PATH_CHARACTERS = 200  # of one that is shown; a longer one is often the mistake
 
 
 class UserError(ValueError):
@@ -46,7 +58,7 @@ class ToolParser(argparse.ArgumentParser):
 def report_user_errors(main: Callable[[], None]) -> Callable[[], None]:
     """Wrap a tool's ``main`` so that a user's mistake ends it with one line and exit code 2.
 
-    So does a disk that is full, read-only or failing.
+    So does a disk that is full, read-only or failing, and a path that cannot be used.
     """
 
     @functools.wraps(main)
@@ -57,9 +69,10 @@ def report_user_errors(main: Callable[[], None]) -> Callable[[], None]:
             print(f"error: {error}", file=sys.stderr)
             raise SystemExit(USER_ERROR_CODE) from None
         except OSError as error:
-            if error.errno not in _DISK_ERRORS:
+            message = _describe(error)
+            if message is None:
                 raise
-            print(f"error: {_describe(error)}", file=sys.stderr)
+            print(f"error: {message}", file=sys.stderr)
             raise SystemExit(USER_ERROR_CODE) from None
         except KeyboardInterrupt:
             print("interrupted", file=sys.stderr)
@@ -68,7 +81,17 @@ def report_user_errors(main: Callable[[], None]) -> Callable[[], None]:
     return run
 
 
-def _describe(error: OSError) -> str:
+def _describe(error: OSError) -> str | None:
+    """What a user can do about an error of the system; None where that is not known."""
+    # Of a file that gets another name users know the new one.
+    path = error.filename2 or error.filename
+    if error.errno in _PATH_REMEDIES and isinstance(path, str | bytes | os.PathLike):
+        shown = os.fsdecode(path)
+        if len(shown) > _PATH_CHARACTERS:
+            shown = f"{shown[:_PATH_CHARACTERS]}..."
+        return f"cannot use {shown}: {error.strerror}; {_PATH_REMEDIES[error.errno]}"
+    if error.errno not in _DISK_ERRORS:
+        return None
     name = error.filename or "a file"
     if error.errno == errno.EIO:
         return f"cannot read or write {name}: {error.strerror}; the disk fails, use another one"

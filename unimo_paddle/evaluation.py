@@ -190,10 +190,11 @@ def _share(stream: Stream, count: int) -> range:
 
 
 def write_predictions(path: Path, predictions: Sequence[Mapping[str, Any]]) -> None:
-    """Write predictions as JSON lines."""
+    """Write predictions as JSON lines, making the folder."""
     if not predictions:
         raise UserError("this task predicts nothing of single records; leave --predictions out")
     lines = (json.dumps(item, ensure_ascii=False) + "\n" for item in predictions)
+    path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text("".join(lines), "utf-8")
 
 

@@ -219,6 +219,7 @@ def read_beside_a_good_line(path: Path, kind: str, **changes: str) -> tuple[Any,
 
 TEXT_DAMAGE = [
     ({"ids": "0 5 x 2"}, "id is 'x', which is no whole number"),
+    ({"ids": f"0 {10**18} 6 2"}, "id has 19 digits; at most 18 can be used"),
     ({"ids": "5 6 2"}, "do not go from"),
     ({"ids": "0 5 6"}, "do not go from"),
     ({"ids": "0 99999 6 2"}, "id 99999 is beyond model.vocab_size 50265"),
@@ -249,6 +250,7 @@ REGION_DAMAGE = [
     ({"count": "0"}, "number of boxes is 0; it must lie in 1 .. 10000"),
     ({"count": "two"}, "number of boxes is 'two', which is no whole number"),
     ({"width": "wide"}, "image width is 'wide', which is no whole number"),
+    ({"width": "20" + 17 * "0"}, "image width has 19 digits; at most 18 can be used"),
     ({"height": "0"}, "image size 20.0 x 0.0 is not positive"),
     ({"boxes": "$$$"}, "boxes are not base64"),
     ({"boxes": encoded(BOXES[:1])}, "boxes of 16 bytes do not fill 2 rows of 4"),
@@ -271,6 +273,26 @@ def test_damaged_regions_are_a_bad_sample_with_its_place(
         task.encode(records[1])
     assert caught.value.where == f"{path}:2"
     assert message in caught.value.reason
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda path: path.unlink(), "cannot be read: No such file or directory"),
+        (lambda path: path.write_bytes(path.read_bytes()[:-100]), "fields where "),
+    ],
+    ids=["removed", "cut"],
+)
+def test_a_file_that_changed_since_gives_a_bad_sample(
+    tmp_path: Path, kind: str, change, message: str
+) -> None:
+    path = tmp_path / "part-0"
+    task, records = read_beside_a_good_line(path, kind)
+    change(path)
+    with pytest.raises(BadSample) as caught:
+        task.encode(records[1])
+    assert caught.value.where == f"{path}:2" and message in caught.value.reason
 
 
 @pytest.mark.parametrize("kind", KINDS)

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import os
+import socket
+import time
 from pathlib import Path
 
 import pytest
 
-from unimo_paddle.data.publish import publish
+from unimo_paddle.data.publish import name_unfinished, publish
+from unimo_paddle.data.scenes import SceneConfig, dataset, ensure_scenes
 
 
 def write_slowly(folder: Path) -> None:
@@ -50,3 +54,68 @@ def test_a_failure_leaves_nothing(tmp_path: Path) -> None:
     with pytest.raises(OSError, match="no space left"):
         publish(tmp_path / "made", write)
     assert not list(tmp_path.iterdir())
+
+
+# ---- several machines and one folder
+
+
+def test_a_process_of_the_same_number_on_another_machine_is_not_disturbed(tmp_path: Path) -> None:
+    made = []
+
+    def write(unfinished: Path) -> None:
+        made.append(unfinished)
+        unfinished.write_text("1")
+        if len(made) == 1:
+            publish(tmp_path / "made", write)  # what the other machine does meanwhile
+            assert unfinished.exists() and not made[1].exists()
+
+    publish(tmp_path / "made", write)
+    assert made[0] != made[1]
+    assert [path.name for path in tmp_path.iterdir()] == ["made"]
+
+
+def test_scenes_are_made_twice_at_once_by_processes_of_the_same_number(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config = SceneConfig(0, 32, 2, 1, 1, 1, 1)
+    write_all, made = dataset._write_all, []
+
+    def write(folder: Path, config: SceneConfig) -> dict:
+        made.append(folder)
+        if len(made) == 1:
+            manifest = write_all(folder, config)
+            ensure_scenes(tmp_path / "scenes", config)
+            assert (folder / "scenes.json").is_file()
+            return manifest
+        return write_all(folder, config)
+
+    monkeypatch.setattr(dataset, "_write_all", write)
+    ensure_scenes(tmp_path / "scenes", config)
+    assert len(made) == 2 and [path.name for path in tmp_path.iterdir()] == ["scenes"]
+
+
+def test_an_unfinished_name_tells_its_host_and_ends_like_the_path(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(socket, "gethostname", lambda: "rank0.cluster/1")
+    name = name_unfinished(tmp_path / "rows.npy").name
+    assert name.startswith(f".unfinished-rank0_cluster_1-{os.getpid()}-")
+    assert name.endswith(".rows.npy")
+
+
+@pytest.mark.parametrize(("hours", "is_kept"), [(23, True), (25, False)])
+@pytest.mark.parametrize("is_folder", [True, False])
+def test_what_a_killed_process_left_is_removed_after_a_day(
+    tmp_path: Path, hours: int, *, is_kept: bool, is_folder: bool
+) -> None:
+    others = [name_unfinished(tmp_path / "made"), name_unfinished(tmp_path / "it.made")]
+    for other in others:
+        if is_folder:
+            other.mkdir()
+            (other / "part").touch()
+        else:
+            other.touch()
+        os.utime(other, (time.time() - 3600 * hours,) * 2)
+    publish(tmp_path / "made", lambda path: path.touch())
+    assert others[0].exists() == is_kept
+    assert others[1].exists()  # of another path

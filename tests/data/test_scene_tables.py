@@ -13,12 +13,14 @@ from unimo_paddle.data.scenes.tables import (
     MAX_LIKENESS,
     TABLES,
     TURN_SEPARATOR,
+    ensure_tables,
     write_dialogue,
     write_headline,
     write_likeness,
     write_sentences,
     write_tables,
 )
+from unimo_paddle.errors import UserError
 
 
 @pytest.fixture
@@ -69,6 +71,33 @@ def test_tables_depend_on_the_seed_alone(tmp_path: Path) -> None:
             assert len(text.splitlines()) == 1 + count
 
 
+def make_or_find(folder: Path, num_train: int = 3) -> None:
+    ensure_tables(folder, num_train=num_train, num_test=2, seed=0)
+
+
+def test_a_folder_of_the_same_options_is_left_as_it_is(tmp_path: Path) -> None:
+    make_or_find(tmp_path / "texts")
+    before = (tmp_path / "texts" / "scene_texts.json").stat().st_mtime_ns
+    make_or_find(tmp_path / "texts")
+    assert (tmp_path / "texts" / "scene_texts.json").stat().st_mtime_ns == before
+
+
+def test_a_folder_of_other_options_is_refused_with_the_difference(tmp_path: Path) -> None:
+    make_or_find(tmp_path / "texts")
+    with pytest.raises(UserError, match=r"other tables \(num_train 3 instead of 4\); delete it"):
+        make_or_find(tmp_path / "texts", num_train=4)
+    assert len((tmp_path / "texts" / "dialogue_train.tsv").read_text().splitlines()) == 4
+
+
+def test_what_is_no_folder_of_tables_is_refused_and_left_alone(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("mine")
+    with pytest.raises(UserError, match="file is a file; the tables need a folder of their own"):
+        make_or_find(tmp_path / "file")
+    with pytest.raises(UserError, match=r"holds no scene_texts.json, so it is no folder of tables"):
+        make_or_find(tmp_path)
+    assert [path.name for path in tmp_path.iterdir()] == ["file"]
+
+
 def test_command_makes_the_folder_once(run_tool, tmp_path: Path) -> None:
     def write(count: int) -> subprocess.CompletedProcess:
         return run_tool(
@@ -80,3 +109,6 @@ def test_command_makes_the_folder_once(run_tool, tmp_path: Path) -> None:
     assert write(3).returncode == 0
     assert len((tmp_path / "texts" / "dialogue_train.tsv").read_text().splitlines()) == 4
     assert "--num_train is 0" in write(0).stderr
+    again = write(5)
+    assert again.returncode == 2 and "num_train 3 instead of 5" in again.stderr
+    assert not again.stdout

@@ -89,6 +89,10 @@ UNUSABLE = {
     "nothing": ("", "no header line"),
     "a header alone": ("text_a\n", "holds no records"),
 }
+MALFORMED_HEADERS = {
+    "a quote that never ends": (b'label,"text_a\n1,a\n', "no row of comma separated values"),
+    "other bytes than text": (b"label,text_\xff\n1,a\n", "line is not UTF-8 text"),
+}
 
 
 @pytest.mark.parametrize("case", UNUSABLE)
@@ -97,6 +101,25 @@ def test_a_table_that_cannot_be_used_is_told_in_one_line(tmp_path: Path, case: s
     with pytest.raises(UserError, match=message) as caught:
         read(tmp_path / "x.tsv", content)
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("case", MALFORMED_HEADERS)
+def test_a_header_that_cannot_be_read_is_named_with_its_line(tmp_path: Path, case: str) -> None:
+    content, message = MALFORMED_HEADERS[case]
+    path = tmp_path / "x.csv"
+    path.write_bytes(content)
+    with pytest.raises(UserError, match=message) as caught:
+        read_table(path, dict, required=["text_a"])
+    assert str(caught.value).startswith(f"{path}:1: ") and "\n" not in str(caught.value)
+
+
+def test_given_columns_are_named_once_but_for_those_left_out(tmp_path: Path) -> None:
+    content = "x\ty\ta\tb\n"
+    columns = ["_", "_", "text_a", "text_a"]
+    with pytest.raises(UserError, match=r"task\.data\.columns names column text_a twice; rename"):
+        read(tmp_path / "x.tsv", content, columns=columns)
+    rows = read(tmp_path / "x.tsv", content, columns=[*columns[:3], "label"])
+    assert rows.records == [{"text_a": "a", "label": "b"}]
 
 
 def test_a_file_that_is_not_there_is_named(tmp_path: Path) -> None:

@@ -59,11 +59,15 @@ class StoredRegions:
 
     def encode(self, encode: Callable[[Regions], Sample]) -> Sample:
         """Read the regions and return what is made of them; a ``BadSample`` names the line."""
-        with self.path.open("rb") as file:
-            file.seek(self.start)
-            fields = file.read(self.size).decode("utf-8", "replace").split(SEPARATOR)
         layout = self.layout
         try:
+            with self.path.open("rb") as file:
+                file.seek(self.start)
+                fields = file.read(self.size).decode("utf-8", "replace").split(SEPARATOR)
+            if len(fields) != layout.num_fields:
+                raise Fault(
+                    f"{len(fields)} fields where {layout.num_fields} were: the file changed"
+                )
             regions = parse_original_regions(
                 fields[layout.count],
                 fields[layout.boxes],
@@ -72,6 +76,8 @@ class StoredRegions:
                 height=fields[layout.height],
             )
             return encode(regions)
+        except OSError as error:
+            raise BadSample(self.where, f"cannot be read: {error.strerror}") from None
         except Fault as fault:
             raise BadSample(self.where, str(fault)) from None
         except BadSample as bad:

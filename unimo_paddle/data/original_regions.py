@@ -12,6 +12,7 @@ from unimo_paddle.data.records import Fault
 
 BOX_NUMBERS = 4  # x1 y1 x2 y2
 MAX_REGIONS = 10_000  # of one image; more is no count but damage
+MAX_DIGITS = 18  # of a whole number; all such fit int64
 
 
 def parse_original_regions(
@@ -39,11 +40,13 @@ def parse_original_regions(
 
 
 def whole_number(text: str, what: str) -> int:
-    """Read a whole number; anything else is a ``Fault``."""
+    """Read a whole number that fits int64; anything else is a ``Fault``."""
     text = text.strip()
     if not (text.isascii() and text.isdigit()):
         raise Fault(f"{what} is {text[:40]!r}, which is no whole number")
-    return int(text[:18])
+    if len(text) > MAX_DIGITS:
+        raise Fault(f"{what} has {len(text)} digits; at most {MAX_DIGITS} can be used")
+    return int(text)
 
 
 def whole_numbers(text: str, what: str) -> tuple[int, ...]:

@@ -39,7 +39,10 @@ def read_table(
     path = Path(path)
     lines = read_lines(path)
     split = _split_quoted if path.suffix.lower() == ".csv" else _split_tabs
-    if not columns:
+    if columns:
+        named = [name for name in columns if name != UNNAMED_COLUMN]
+        _refuse_doubled(named, "task.data.columns names", f"or write {UNNAMED_COLUMN} for it")
+    else:
         columns = _read_header(path, lines, split)
     missing = [name for name in required if name not in columns]
     if missing:
@@ -68,15 +71,23 @@ def read_table(
 def _read_header(
     path: Path, lines: Iterator[tuple[str, str | Fault]], split: Callable[[str], list[str]]
 ) -> list[str]:
-    for _, line in lines:
+    where, line = next(lines, ("", None))
+    if line is None:
+        raise UserError(f"{path} has no header line of column names; see docs/finetuning.md")
+    try:
         if isinstance(line, Fault):
-            break
+            raise line
         names = [name.strip() for name in split(line)]
-        doubled = sorted({name for name in names if names.count(name) > 1})
-        if doubled:
-            raise UserError(f"{path}: the header names column {doubled[0]} twice; rename one")
-        return names
-    raise UserError(f"{path} has no header line of column names; see docs/finetuning.md")
+    except Fault as fault:
+        raise UserError(f"{where}: {fault}; it must name the columns, mend it") from None
+    _refuse_doubled(names, f"{path}: the header names")
+    return names
+
+
+def _refuse_doubled(names: Sequence[str], owner: str, remedy: str = "") -> None:
+    doubled = sorted({name for name in names if names.count(name) > 1})
+    if doubled:
+        raise UserError(f"{owner} column {doubled[0]} twice; rename one {remedy}".rstrip())
 
 
 def _split_tabs(line: str) -> list[str]:

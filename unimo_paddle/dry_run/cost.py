@@ -18,12 +18,13 @@ import numpy as np
 from unimo_paddle.config import RunConfig
 from unimo_paddle.data.fields import Sample
 from unimo_paddle.data.loader import Stream
+from unimo_paddle.errors import BadSample, UserError
 from unimo_paddle.scaling import CAPTION_TOKENS, FLOAT, MACHINES, Work, count_parameters, work_of
 from unimo_paddle.tasks.pretraining import PretrainingConfig
 
 PROCESS_BYTES = 600 << 20  # measured: docs/finetuning.md
 SHARE = 0.5  # of the rate of products that updates reach here; measured: docs/finetuning.md
-MOST_OBJECTS = 4  # of a built-in scene
+MOST_OBJECTS = 5  # labelled in a built-in scene, the ground among them
 NUM_SAMPLES = 128  # records whose lengths are looked at
 _STATE_BYTES = 16  # a parameter: itself, its gradient, two moments
 _LOGITS = 3
@@ -146,7 +147,7 @@ def assumed_lengths(task: Any) -> Lengths:
         image = data.image
         regions = 1 + (image.grid_size**2 if image.kind == "patches" else image.max_regions)
         if image.kind == "objects" and data.source == "scenes":
-            regions = 1 + MOST_OBJECTS
+            regions = 1 + min(MOST_OBJECTS, image.max_regions)
     if language is not None:
         target = language.max_target_length
         if hasattr(data, "max_source_length"):
@@ -162,11 +163,25 @@ def assumed_lengths(task: Any) -> Lengths:
 
 
 def measured_lengths(stream: Stream, *, longest: bool = False) -> Lengths:
-    """The mean lengths of records of a stream, or the longest of each segment."""
-    count = len(stream.records)
-    chosen = np.unique(np.linspace(0, count - 1, NUM_SAMPLES).astype(int))
-    samples = [stream.encode(stream.records[int(i)], np.random.default_rng(0)) for i in chosen]
+    """The mean lengths of records of a stream, or the longest of each segment.
+
+    Records that cannot be used are left out, as in training.
+
+    Raises:
+        UserError: none of those that were looked at can be used.
+    """
+    # Of one epoch: a sequence of all epochs would shuffle again for every later one.
+    chosen = np.unique(np.linspace(0, stream.epoch_size - 1, NUM_SAMPLES).astype(int))
+    samples, bad_samples = _encode(stream, chosen)
+    if not samples:
+        raise UserError(
+            f"none of {len(chosen)} records that were looked at can be used, first "
+            f"{bad_samples[0]}; mend the data"
+        )
     reduce = np.max if longest else np.mean
+    source = f"of {len(samples)} records"
+    if bad_samples:
+        source += f"; {len(bad_samples)} skipped, first {bad_samples[0]}"
 
     def length(name: str) -> float:
         return float(reduce([_length(sample, name) for sample in samples]))
@@ -176,8 +191,20 @@ def measured_lengths(stream: Stream, *, longest: bool = False) -> Lengths:
         length("region_mask"),
         length("tag_mask"),
         length("target_weights"),
-        f"of {len(chosen)} records",
+        source,
     )
+
+
+def _encode(stream: Stream, numbers: Iterable[int]) -> tuple[list[Sample], list[BadSample]]:
+    """The samples of some records, and what is wrong with those that give none."""
+    samples, bad_samples = [], []
+    for number in numbers:
+        try:
+            rng = np.random.default_rng(0)
+            samples.append(stream.encode(stream.records[int(number)], rng))
+        except BadSample as bad:
+            bad_samples.append(bad)
+    return samples, bad_samples
 
 
 def _length(sample: Sample, name: str) -> float:

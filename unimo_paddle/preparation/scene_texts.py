@@ -1,7 +1,8 @@
 """Write tables of texts about scenes: built-in data for the tasks that need no image.
 
 Makes sentences, likeness, headlines and dialogue, each with a table to train on and one of unseen
-scenes, in a new folder that appears whole. An existing folder is left as it is.
+scenes, in a new folder that appears whole. A folder of the same options is left as it is, any other
+is refused.
 
 examples:
     python tools/prepare_data.py scene_texts --output runs/data/scene_texts
@@ -10,11 +11,9 @@ examples:
 from __future__ import annotations
 
 import argparse
-import functools
 from pathlib import Path
 
-from unimo_paddle.data.publish import publish
-from unimo_paddle.data.scenes.tables import TABLES, write_tables
+from unimo_paddle.data.scenes.tables import TABLES, ensure_tables
 from unimo_paddle.errors import UserError
 
 
@@ -31,11 +30,10 @@ def run(arguments: argparse.Namespace) -> None:
     for name, low in (("num_train", 1), ("num_test", 1), ("seed", 0)):
         if getattr(arguments, name) < low:
             raise UserError(f"--{name} is {getattr(arguments, name)}; give at least {low}")
-    write = functools.partial(
-        write_tables,
+    ensure_tables(
+        arguments.output,
         num_train=arguments.num_train,
         num_test=arguments.num_test,
         seed=arguments.seed,
     )
-    publish(arguments.output, write)
     print(f"{arguments.output}: {', '.join(TABLES)}, each with a train and a test table")

@@ -56,7 +56,8 @@ def parse(
             if isinstance(value, Bare):
                 raise UserError(f"--{CONFIG_OPTION} has no value; give the path of a YAML file")
             tree = read_tree(Path(value))
-    for key, value in arguments:
+    # Whole sections before their parts, whichever was written first: neither is lost.
+    for key, value in sorted(arguments, key=lambda argument: argument[0].count(".")):
         if key in names:
             given[key] = _option_value(key, value, is_flag=key in flags)
         elif key != CONFIG_OPTION:

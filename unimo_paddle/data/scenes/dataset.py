@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import logging
 import os
-import shutil
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
@@ -14,6 +13,8 @@ import cv2
 import numpy as np
 from tqdm import tqdm
 
+from unimo_paddle.data.publish import name_unfinished, remove
+from unimo_paddle.data.scenes import manifest
 from unimo_paddle.data.scenes.drawing import render
 from unimo_paddle.data.scenes.entailment import write_entailment
 from unimo_paddle.data.scenes.grammar import (
@@ -30,6 +31,7 @@ from unimo_paddle.errors import UserError
 logger = logging.getLogger(__name__)
 
 MANIFEST = "scenes.json"
+_WHAT = "scenes"  # the folder holds
 # Raised whenever the same config would write other files than before.
 VERSION = 4
 # What a stream of random numbers is for: (seed, purpose, index) seeds one scene, whatever else is
@@ -79,10 +81,9 @@ def ensure_scenes(folder: Path, config: SceneConfig) -> Path:
         check_manifest(folder, config)
         return folder
     folder.parent.mkdir(parents=True, exist_ok=True)
-    partial = folder.parent / f".{folder.name}.partial-{os.getpid()}"
-    shutil.rmtree(partial, ignore_errors=True)
+    partial = name_unfinished(folder)
     try:
-        manifest = _write_all(partial, config)
+        made = _write_all(partial, config)
         try:
             os.rename(partial, folder)
         except OSError:
@@ -91,26 +92,15 @@ def ensure_scenes(folder: Path, config: SceneConfig) -> Path:
                 raise
             check_manifest(folder, config)
     finally:
-        shutil.rmtree(partial, ignore_errors=True)
-    for split, share in manifest["ceilings"].items():
+        remove(partial)
+    for split, share in made["ceilings"].items():
         logger.info("scenes: %.1f %% of the captions of %s identify one image", 100 * share, split)
     return folder
 
 
 def read_manifest(folder: Path) -> dict:
     """Return the manifest of a folder of scenes: version, config, counts, ceilings."""
-    path = Path(folder) / MANIFEST
-    try:
-        manifest = json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise UserError(
-            f"{folder} holds no {MANIFEST}, so it is no folder of scenes; choose another folder"
-        ) from None
-    except json.JSONDecodeError as error:
-        raise UserError(f"{path}: no valid JSON ({error}); delete the folder") from None
-    if not isinstance(manifest, dict) or not isinstance(manifest.get("config"), dict):
-        raise UserError(f"{path}: no manifest of scenes; choose another folder")
-    return manifest
+    return manifest.read_manifest(Path(folder) / MANIFEST, _WHAT)
 
 
 def sample_split(config: SceneConfig, name: str) -> list[Scene]:
@@ -124,21 +114,8 @@ def _is_taken(folder: Path) -> bool:
 
 def check_manifest(folder: Path, config: SceneConfig) -> None:
     """Refuse a folder whose scenes are not those of the config, naming every difference."""
-    if not folder.is_dir():
-        raise UserError(f"{folder} is a file; the scenes need a folder of their own")
-    manifest = read_manifest(folder)
-    found = {"version": manifest.get("version"), **manifest["config"]}
-    wanted = {"version": VERSION, **asdict(config)}
-    differences = [
-        f"{name} {found.get(name)} instead of {wanted.get(name)}"
-        for name in sorted(found.keys() | wanted.keys())
-        if found.get(name) != wanted.get(name)
-    ]
-    if differences:
-        raise UserError(
-            f"{folder} holds other scenes ({', '.join(differences)}); "
-            "delete it or choose another folder"
-        )
+    path = folder / MANIFEST
+    manifest.check_manifest(path, asdict(config), version=VERSION, what=_WHAT)
 
 
 def _write_all(folder: Path, config: SceneConfig) -> dict:
@@ -165,16 +142,10 @@ def _write_all(folder: Path, config: SceneConfig) -> dict:
     (folder / "texts.txt").write_text("".join(f"{text}\n" for text in paragraphs), "utf-8")
     for split, first in (("train", 0), ("test", config.num_train)):
         _write_tasks(folder, split, splits[split], config, first)
-    manifest = {
-        "version": VERSION,
-        "config": asdict(config),
-        "counts": counts,
-        # Share of captions that are true of one scene of their split only: no model can exceed it
-        # by understanding alone.
-        "ceilings": ceilings,
-    }
-    (folder / MANIFEST).write_text(json.dumps(manifest, indent=2) + "\n", encoding="utf-8")
-    return manifest
+    # Ceilings: share of captions that are true of one scene of their split only; no model can
+    # exceed it by understanding alone.
+    more = {"counts": counts, "ceilings": ceilings}
+    return manifest.write_manifest(folder / MANIFEST, asdict(config), version=VERSION, **more)
 
 
 def _sample_splits(config: SceneConfig) -> dict[str, list[Scene]]:

@@ -4,28 +4,47 @@
 - likeness: 0 to 5, five times the share of objects that two lists have in common;
 - headlines: the objects that a paragraph names, in the order of their first naming;
 - dialogue: a description of all objects, questions with their answers, and the last answer.
+
+``ensure_tables`` writes a folder once and finds it again, by its manifest ``scene_texts.json``.
 """
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Iterable
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 
+from unimo_paddle.data.publish import publish
 from unimo_paddle.data.scenes.entailment import contradict
 from unimo_paddle.data.scenes.grammar import Scene, SceneObject, sample_scene
 from unimo_paddle.data.scenes.language import express, sample_meaning, write_captions
+from unimo_paddle.data.scenes.manifest import check_manifest, write_manifest
 from unimo_paddle.data.scenes.meaning import Meaning, Mention
 from unimo_paddle.data.scenes.questions import write_questions
 
 Row = dict[str, str]
 
+MANIFEST = "scene_texts.json"
+# Raised whenever the same options would write other tables than before.
+VERSION = 1
 TURN_SEPARATOR = " [SEP] "  # as tables of dialogues have it
 MAX_LIKENESS = 5.0
 _NUM_QUESTIONS = 4
 _SPLITS = ("train", "test")
+
+
+def ensure_tables(folder: Path, *, num_train: int, num_test: int, seed: int) -> None:
+    """Write a folder of tables, or find the same one there.
+
+    Raises:
+        UserError: the folder holds something else, or tables of other options.
+    """
+    options = {"num_train": num_train, "num_test": num_test, "seed": seed}
+    publish(folder, functools.partial(write_tables, **options))
+    check_manifest(folder / MANIFEST, options, version=VERSION, what="tables")
 
 
 def write_tables(folder: Path, *, num_train: int, num_test: int, seed: int) -> None:
@@ -38,6 +57,8 @@ def write_tables(folder: Path, *, num_train: int, num_test: int, seed: int) -> N
         for name, write in TABLES.items():
             rows = [write(scene, scenes[place - 1], rng) for place, scene in enumerate(scenes)]
             _write(folder / f"{name}_{split}.tsv", rows)
+    options = {"num_train": num_train, "num_test": num_test, "seed": seed}
+    write_manifest(folder / MANIFEST, options, version=VERSION)
 
 
 def _new_scene(rng: np.random.Generator, taken: set[tuple]) -> Scene:
