@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import zipfile
+import zlib
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,6 +16,10 @@ KMEANS_BATCH = 4096
 # Added to variances before division, as a share of their mean: constant directions stay quiet.
 VARIANCE_FLOOR = 1e-3
 _NAMES = ("projection", "bias", "centres")
+# What NumPy and zipfile raise of a file that is no whole archive: one array alone is a TypeError,
+# a header that claims more than there is memory for a MemoryError, changed bits the last two.
+_DAMAGES = (ValueError, KeyError, TypeError, EOFError, MemoryError, zipfile.BadZipFile)
+_DAMAGES += (RuntimeError, zlib.error)
 
 
 @dataclass(frozen=True)
@@ -93,15 +98,16 @@ class VisualWords:
         try:
             with np.load(path, allow_pickle=False) as arrays:
                 words = cls(*(arrays[name] for name in _NAMES))
+            size, num_words = words.projection.shape
         except OSError as error:
             raise UserError(f"visual words {path} cannot be read: {error.strerror}") from None
-        # A header that claims more than there is memory for ends in a MemoryError at once.
-        except (ValueError, KeyError, EOFError, MemoryError, zipfile.BadZipFile):
+        except _DAMAGES:
             raise UserError(
                 f"visual words {path} are damaged or of another kind; make them again"
             ) from None
-        size, num_words = words.projection.shape
-        if words.bias.shape != (num_words,) or words.centres.shape != (num_words, size):
+        shapes = words.bias.shape, words.centres.shape
+        is_real = all(getattr(words, name).dtype.kind == "f" for name in _NAMES)
+        if shapes != ((num_words,), (num_words, size)) or not is_real:
             raise UserError(f"visual words {path} hold arrays that do not fit; make them again")
         return words
 
