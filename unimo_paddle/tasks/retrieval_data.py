@@ -19,6 +19,7 @@ the network itself at the start of a run, for a resumed run would need the same 
 from __future__ import annotations
 
 import zipfile
+import zlib
 from collections import defaultdict
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -44,6 +45,10 @@ from unimo_paddle.tasks.image_records import Image, ImageDataConfig, LabelledIma
 
 FEATURE_NAMES = ("image_features", "text_features")
 SCORES_AT_ONCE = 1 << 24  # 64 MiB of float32
+# What NumPy and zipfile raise of a file that is no whole archive: one array alone is a TypeError,
+# a header that claims more than there is memory for a MemoryError, changed bits the last two.
+DAMAGES = (OSError, ValueError, TypeError, AttributeError, EOFError, MemoryError)
+DAMAGES += (zipfile.BadZipFile, RuntimeError, zlib.error)
 
 
 @dataclass(frozen=True)
@@ -62,6 +67,12 @@ class RetrievalDataConfig(ImageDataConfig):
             raise UserError(
                 f"task.data.size_columns is {list(self.size_columns)}; give [width, height] or "
                 "[height, width]"
+            )
+        is_usual = self.size_columns == SIZES
+        if self.source != "original" and (self.features or self.image_ids or not is_usual):
+            raise UserError(
+                "task.data.features, image_ids and size_columns have no effect on task.data.source "
+                f"{self.source}; leave them out"
             )
 
 
@@ -335,8 +346,7 @@ def read_features(path: Path, table: PairTable) -> tuple[np.ndarray, np.ndarray]
             arrays = [np.asarray(file[name]) for name in FEATURE_NAMES]
     except UserError:
         raise
-    # A header that claims more than there is memory for ends in a MemoryError at once.
-    except (OSError, ValueError, AttributeError, MemoryError, zipfile.BadZipFile) as error:
+    except DAMAGES as error:
         problem = str(error)[:100]
         raise UserError(
             f"task.mined {path} is no readable .npz file ({problem}); make it anew"

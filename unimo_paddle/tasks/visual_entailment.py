@@ -37,6 +37,7 @@ from unimo_paddle.tasks.image_records import (
     ImageTask,
     Text,
     check_ids,
+    check_file_list,
     check_text_length,
     id_of,
     once_each,
@@ -65,6 +66,7 @@ class EntailmentDataConfig(ImageDataConfig):
                 "task.data.image_dir and task.data.columns have no effect on task.data.source "
                 f"{self.source}; leave them out"
             )
+        check_file_list(self.file_list_root, self.source)
 
 
 @TaskConfig.register_subclass("visual_entailment")
