@@ -194,8 +194,8 @@ def _read_manifest(path: Path) -> dict[str, Any]:
     if missing:
         raise UserError(f"{file} has no {missing[0]}; {_REMEDY}")
     files = manifest["files"]
-    entries = list(files.values()) if isinstance(files, dict) else [None]
-    if not all(isinstance(entry, dict) and {"bytes", "sha256"} <= entry.keys() for entry in entries):
+    entries = files.values() if isinstance(files, dict) else [None]
+    if not all(isinstance(e, dict) and {"bytes", "sha256"} <= e.keys() for e in entries):
         raise UserError(f"{file} does not list files with their sizes and checksums; {_REMEDY}")
     return manifest
 
