@@ -2,24 +2,18 @@
 
 from __future__ import annotations
 
-import zipfile
-import zlib
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
-from unimo_paddle.errors import UserError
+from unimo_paddle.errors import ARCHIVE_DAMAGES, UserError
 
 # Batches of k-means; larger ones are steadier, and this many rows stay quick.
 KMEANS_BATCH = 4096
 # Added to variances before division, as a share of their mean: constant directions stay quiet.
 VARIANCE_FLOOR = 1e-3
 _NAMES = ("projection", "bias", "centres")
-# What NumPy and zipfile raise of a file that is no whole archive: one array alone is a TypeError,
-# a header that claims more than there is memory for a MemoryError, changed bits the last two.
-_DAMAGES = (ValueError, KeyError, TypeError, EOFError, MemoryError, zipfile.BadZipFile)
-_DAMAGES += (RuntimeError, zlib.error)
 
 
 @dataclass(frozen=True)
@@ -101,7 +95,7 @@ class VisualWords:
             size, num_words = words.projection.shape
         except OSError as error:
             raise UserError(f"visual words {path} cannot be read: {error.strerror}") from None
-        except _DAMAGES:
+        except ARCHIVE_DAMAGES:
             raise UserError(
                 f"visual words {path} are damaged or of another kind; make them again"
             ) from None

@@ -18,8 +18,6 @@ the network itself at the start of a run, for a resumed run would need the same 
 
 from __future__ import annotations
 
-import zipfile
-import zlib
 from collections import defaultdict
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -38,17 +36,13 @@ from unimo_paddle.data.original_retrieval import (
 from unimo_paddle.data.regions import RegionEntry, RegionStores
 from unimo_paddle.data.regions.lookup import StoredImages
 from unimo_paddle.data.sources import PairRecord
-from unimo_paddle.errors import UserError
+from unimo_paddle.errors import ARCHIVE_DAMAGES, UserError
 from unimo_paddle.models import ModelConfig
 from unimo_paddle.tasks.finetuning import TRAIN_SPLIT
 from unimo_paddle.tasks.image_records import Image, ImageDataConfig, LabelledImage, Text
 
 FEATURE_NAMES = ("image_features", "text_features")
 SCORES_AT_ONCE = 1 << 24  # 64 MiB of float32
-# What NumPy and zipfile raise of a file that is no whole archive: one array alone is a TypeError,
-# a header that claims more than there is memory for a MemoryError, changed bits the last two.
-DAMAGES = (OSError, ValueError, TypeError, AttributeError, EOFError, MemoryError)
-DAMAGES += (zipfile.BadZipFile, RuntimeError, zlib.error)
 
 
 @dataclass(frozen=True)
@@ -346,7 +340,7 @@ def read_features(path: Path, table: PairTable) -> tuple[np.ndarray, np.ndarray]
             arrays = [np.asarray(file[name]) for name in FEATURE_NAMES]
     except UserError:
         raise
-    except DAMAGES as error:
+    except (OSError, *ARCHIVE_DAMAGES) as error:
         problem = str(error)[:100]
         raise UserError(
             f"task.mined {path} is no readable .npz file ({problem}); make it anew"
