@@ -52,9 +52,7 @@ def test_data_apart_are_taken(prepare: Prepare) -> None:
     prepare({})
 
 
-def test_statements_about_an_image_of_a_split_are_refused(
-    prepare: Prepare, tmp_path: Path
-) -> None:
+def test_statements_about_an_image_of_a_split_are_refused(prepare: Prepare, tmp_path: Path) -> None:
     line = {"image": "dev/21.jpg", "question": "what is it?", "answer": "a dog"}
     path = tmp_path / "questions.jsonl"
     path.write_text(json.dumps(line) + "\n")

@@ -30,9 +30,7 @@ p { margin: .2em 0; }
 """
 
 
-def write_page(
-    path: Path, mined: Mined, records: Sequence[PairRecord], *, num_pairs: int
-) -> None:
+def write_page(path: Path, mined: Mined, records: Sequence[PairRecord], *, num_pairs: int) -> None:
     """Write some of the pairs mined for, each beside the images and sentences nearest to it."""
     step = max(1, len(records) // max(1, num_pairs))
     path.parent.mkdir(parents=True, exist_ok=True)
