@@ -122,6 +122,15 @@ def test_documents_name_only_make_targets_that_exist(document: Path) -> None:
 
 
 @pytest.mark.parametrize("document", DOCUMENTS, ids=_name)
+def test_documents_with_commands_say_which_python_is_meant(document: Path) -> None:
+    """What a benchmark or an ablation wrote, or changed, names commands that nobody is to type."""
+    text = document.read_text("utf-8")
+    has_commands = re.search(r"(^|(?<!Made by )`)python tools/", text, re.M) is not None
+    is_told = document.name.endswith(("_benchmark.md", "CHANGELOG.md"))
+    assert "source .venv/bin/activate" in text or not has_commands or is_told
+
+
+@pytest.mark.parametrize("document", DOCUMENTS, ids=_name)
 def test_documents_name_only_configs_and_tools_that_exist(document: Path) -> None:
     text = document.read_text("utf-8")
     paths = re.findall(r"(?<![\w/])((?:configs|tools)/[\w/]+\.(?:yaml|py))\b", text)

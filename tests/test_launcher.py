@@ -16,6 +16,7 @@ from tests.conftest import LIMIT, wait_for
 from unimo_paddle.checkpoint import latest_checkpoint, load_checkpoint
 from unimo_paddle.errors import UserError
 from unimo_paddle.launcher import Job
+from unimo_paddle.launcher import launch as launch_job
 from unimo_paddle.process import STOPPED_CODE
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -61,6 +62,14 @@ def test_a_script_is_started_again_by_the_same_line(launch, script, tmp_path) ->
     launch(script(body), "--run", "x", num_restarts=1).communicate(timeout=LIMIT)
     log = (tmp_path / "log" / "rank-0.log").read_text()
     assert log.splitlines() == ["0 --run x", "--- restart 1 ---", "1 --run x"]
+
+
+def test_a_console_that_is_gone_stops_no_process(launch, script, tmp_path) -> None:
+    """As where ``head`` has read enough: what is not read would fill the pipe."""
+    process = launch(script('print("x" * 300_000); print("end")'))
+    process.stdout.close()
+    process.wait(LIMIT)
+    assert (tmp_path / "log" / "rank-0.log").read_text().endswith("x\nend\n")
 
 
 def test_restarts_come_to_an_end(launch, script, tmp_path) -> None:
@@ -202,6 +211,12 @@ def test_a_job_that_cannot_be_is_refused(changes, message, tmp_path) -> None:
     arguments = {"command": [__file__], "num_processes": 1, "log_dir": tmp_path}
     with pytest.raises(UserError, match=message):
         Job(**arguments | changes)
+
+
+def test_a_folder_of_logs_that_cannot_be_made_is_refused(tmp_path) -> None:
+    (tmp_path / "log").write_text("a file")
+    with pytest.raises(UserError, match=r"--log_dir .*log cannot be made: .*; choose another"):
+        launch_job(Job([__file__], 1, tmp_path / "log"))
 
 
 # ---- training

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import re
 import signal
@@ -197,6 +198,15 @@ def test_a_port_in_use_is_told(port) -> None:
         pytest.raises(UserError, match=f"--port {port} is in use"),
     ):
         meet(port, 0)
+
+
+def test_a_port_of_the_system_is_told(port, monkeypatch) -> None:
+    def refuse(*_: object, **__: object) -> socket.socket:
+        raise PermissionError(errno.EACCES, "Permission denied")
+
+    monkeypatch.setattr(socket, "create_server", refuse)
+    with pytest.raises(UserError, match=rf"--port {port} cannot be listened on: Permission denied"):
+        Meeting(["a", "b"], 0, port, join_seconds=1.0, job="job")
 
 
 @pytest.fixture

@@ -335,6 +335,28 @@ def test_folder_that_is_no_bundle(call, tmp_path: Path) -> None:
     assert_one_error(outcome, str(tmp_path), "is no bundle", "run tools/export.py")
 
 
+class Drawing:
+    """A bundle that tells the seed by which it would draw a text."""
+
+    def __init__(self, bundle: Path) -> None:
+        pass
+
+    def serves(self, name: str) -> bool:
+        return True
+
+    def generate(self, items: Sequence, *, prefix: str, seed: int) -> list[dict[str, int]]:
+        return [{"seed": seed + number} for number in range(len(items))]
+
+
+def test_every_item_of_a_long_file_draws_by_its_place(call, monkeypatch, tmp_path: Path) -> None:
+    monkeypatch.setattr("unimo_paddle.predictor.Predictor", Drawing)
+    path = tmp_path / "items.jsonl"
+    path.write_text('{"src": "a"}\n' * 600)
+    outcome = call("predict", "--bundle", tmp_path, "--items", path, "--seed", 7)
+    seeds = [json.loads(line)["seed"] for line in outcome.out.splitlines()]
+    assert seeds == list(range(7, 607))
+
+
 def test_image_that_is_missing(call, bundle: Path) -> None:
     outcome = call("predict", "--bundle", bundle, "--images", "no.png", "--texts", "a star")
     assert_one_error(outcome, "no.png", "No such file", "remove or replace it")

@@ -10,7 +10,6 @@ python tools/predict.py --bundle runs/coco/bundle --item image=a.png --prefix "a
 from __future__ import annotations
 
 import argparse
-import functools
 import json
 import sys
 from collections.abc import Callable, Sequence
@@ -68,14 +67,16 @@ def main() -> None:
             refuse_idle(arguments, ["item"], "beside --items")
         items = read_items(arguments.items) if arguments.items else [parse_item(arguments.item)]
         predictor = Predictor(arguments.bundle)
-        predict = predictor.predict
+        # Each item draws by its place among all of them.
+        predict = lambda part, start: predictor.predict(part)  # noqa: E731
         if not predictor.serves(GENERATE):
             refuse_idle(arguments, WRITING, "with a bundle that writes no texts")
         elif arguments.likelihood:
             refuse_idle(arguments, ["prefix", "seed"], "beside --likelihood")
         else:
-            predict = functools.partial(
-                predictor.generate, prefix=arguments.prefix or "", seed=arguments.seed or 0
+            prefix, seed = arguments.prefix or "", arguments.seed or 0
+            predict = lambda part, start: predictor.generate(  # noqa: E731
+                part, prefix=prefix, seed=seed + start
             )
         print_predictions(predict, items)
     elif arguments.images and arguments.texts:
@@ -125,12 +126,17 @@ def print_ranking(
 
 
 def print_predictions(
-    predict: Callable[[list[dict[str, Any]]], list[dict[str, Any]]], items: list[dict[str, Any]]
+    predict: Callable[[list[dict[str, Any]], int], list[dict[str, Any]]],
+    items: list[dict[str, Any]],
 ) -> None:
-    """Print a JSON object a line for each item."""
+    """Print a JSON object a line for each item.
+
+    Args:
+        predict: predictions of a part of the items, by it and the place of its first.
+    """
     starts = range(0, len(items), ITEMS_AT_ONCE)
     for start in tqdm(starts, desc="predicting", disable=len(starts) < 2, file=sys.stderr):
-        for prediction in predict(items[start : start + ITEMS_AT_ONCE]):
+        for prediction in predict(items[start : start + ITEMS_AT_ONCE], start):
             print(json.dumps(prediction, ensure_ascii=False))
 
 

@@ -7,9 +7,16 @@ import errno
 import functools
 import os
 import sys
+import zipfile
+import zlib
 from collections.abc import Callable
 
 USER_ERROR_CODE = 2  # exit code of a program after a mistake that its user can mend
+
+# What NumPy raises of a file that is no whole archive of arrays: one array alone is a TypeError, a
+# header that claims more than there is memory for a MemoryError, changed bits the last two.
+ARCHIVE_DAMAGES = (ValueError, KeyError, TypeError, AttributeError, EOFError, MemoryError)
+ARCHIVE_DAMAGES += (zipfile.BadZipFile, RuntimeError, zlib.error)
 
 # A disk that takes no more, from wherever it was written to.
 _DISK_ERRORS = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EFBIG, errno.EIO}

@@ -123,7 +123,12 @@ class _Stopping:
 
 def launch(job: Job) -> int:
     """Run a job to its end, through as many restarts as it may take; return its exit code."""
-    job.log_dir.mkdir(parents=True, exist_ok=True)
+    try:
+        job.log_dir.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UserError(
+            f"--log_dir {job.log_dir} cannot be made: {error.strerror}; choose another folder"
+        ) from None
     about = [job.num_processes, *job.command]
     seconds = job.join_seconds
     with (

@@ -66,7 +66,10 @@ class Meeting:
             listener = socket.create_server(("", self._port), backlog=_BACKLOG)
         except OSError as error:
             if error.errno != errno.EADDRINUSE:
-                raise
+                raise UserError(
+                    f"--port {self._port} cannot be listened on: {error.strerror}; choose another "
+                    "one above 1023, the same on all machines"
+                ) from None
             raise UserError(
                 f"--port {self._port} is in use on this machine, perhaps by another job or a "
                 "second --host_index 0; choose another one, the same on all machines"

@@ -108,7 +108,8 @@ def running(
         for number in numbers:
             is_shown = number == numbers[0]
             log_path, progress = log_dir / f"rank-{number}.log", folder / str(number)
-            log = stack.enter_context(log_path.open("ab" if attempt else "wb"))
+            # Without a buffer: nothing is left that a full disk could refuse when it is closed.
+            log = stack.enter_context(log_path.open("ab" if attempt else "wb", buffering=0))
             if attempt:
                 log.write(f"--- restart {attempt} ---\n".encode())
                 log.flush()
@@ -187,13 +188,19 @@ def _die_with_parent() -> None:
 
 
 def _pass_on(pipe: IO[bytes], log: IO[bytes]) -> None:
-    """Write what the first process writes to its log and to the console."""
-    console = sys.stdout.buffer
+    """Write what the first process writes to its log and to the console.
+
+    Where one of them takes nothing any more (a console that was closed, a full disk), the other
+    goes on: the process would wait for ever for somebody to read what it writes.
+    """
+    takers = [log, sys.stdout.buffer]
     while piece := os.read(pipe.fileno(), _PIECE):
-        log.write(piece)
-        log.flush()
-        console.write(piece)
-        console.flush()
+        for taker in list(takers):
+            try:
+                taker.write(piece)
+                taker.flush()
+            except (OSError, ValueError):  # a file that is closed is a ValueError
+                takers.remove(taker)
 
 
 def _kill(ranks: Sequence[Rank]) -> None:

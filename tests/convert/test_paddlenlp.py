@@ -13,7 +13,7 @@ import pytest
 import yaml
 from safetensors.numpy import load_file, save_file
 
-from unimo_paddle.convert import convert, parameters, write_parameter
+from unimo_paddle.convert import convert, parameters, read_parameter, write_parameter
 from unimo_paddle.convert.paddlenlp import TABLE, open_paddlenlp
 from unimo_paddle.errors import UserError
 from unimo_paddle.models.generation import Writer
@@ -201,6 +201,17 @@ def test_both_kinds_of_file_are_read(write, arrays, tmp_path: Path, name: str) -
     settings = yaml.safe_load((tmp_path / "ours" / "model.yaml").read_text())
     expected = {"first_position": 0, "type_vocab_size": 2, "num_heads": 2, "num_layers": 2}
     assert expected.items() <= settings.items()
+
+
+def test_positions_are_moved_to_where_the_originals_texts_begin(
+    write, arrays, tmp_path: Path
+) -> None:
+    summary = convert("paddlenlp", write(arrays), tmp_path / "files", destination="original")
+    positions = read_parameter(tmp_path / "files" / "pos_embedding")
+    theirs = arrays["unimo.embeddings.position_embeddings.weight"]
+    np.testing.assert_array_equal(positions[2:], theirs)
+    assert not positions[:2].any()
+    assert "positions were moved: texts begin at 2 there, here at 0" in summary.notes
 
 
 def test_the_file_may_be_named_itself(write, arrays, tmp_path: Path) -> None:

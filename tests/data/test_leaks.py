@@ -8,9 +8,14 @@ from pathlib import Path
 import pytest
 
 from tests.conftest import draw_picture, write_picture_file
+from tests.data.regions.checking import import_from
+from tests.data.regions.samples import detect, retrieval_line, write_lines
+from tests.data.test_shards import picture_bytes, write_shard
 from unimo_paddle.data import leaks
 from unimo_paddle.data.leaks import LeakReport, check_leaks
+from unimo_paddle.data.mining import Mined, MiningOptions, mine
 from unimo_paddle.data.prints import print_images
+from unimo_paddle.data.regions import RegionStores
 from unimo_paddle.errors import UserError
 
 LONG = "a woman with a green hat sells {} and cold drinks near the old harbour"
@@ -28,6 +33,7 @@ class World:
         self.put(self.images / "0.jpg", 40)
         self.texts = folder / "corpus.txt"
         self.texts.write_text("Nothing of that kind is said here by anybody.\n")
+        self.more: dict[str, object] = {}
 
     def put(self, path: Path, seed: int) -> None:
         write_picture_file(path, draw_picture(seed))
@@ -56,7 +62,27 @@ class World:
             texts=[self.texts],
             cache_dir=self.folder / "cache",
             is_allowed=is_allowed,
+            **self.more,
         )
+
+    def state(self, seed: int, text: str) -> None:
+        """Let a statement about a picture be trained on, too."""
+        self.put(self.folder / f"asked/{seed}.jpg", seed)
+        line = {"image": f"asked/{seed}.jpg", "hypothesis": text, "label": "neutral"}
+        path = self.folder / "statements.jsonl"
+        path.write_text(json.dumps(line) + "\n")
+        self.more["statements"] = [path]
+
+    def mine(self, *seeds: int, text: str = "Where are the ribbons?") -> Mined:
+        """Mine pictures and a sentence without a look at the split."""
+        for seed in seeds:
+            self.put(self.folder / f"pool/{seed}.jpg", seed)
+        texts = self.folder / "pool.txt"
+        texts.write_text(text + "\n")
+        options = MiningOptions(
+            self.pairs, self.folder / "mined", images=self.folder / "pool", texts=(texts,)
+        )
+        return mine(options)
 
     def refuse(self) -> str:
         with pytest.raises(UserError) as caught:
@@ -150,3 +176,109 @@ def test_splits_that_make_no_sense_are_refused(world: World, splits: list, probl
 
 def test_prints_are_small(world: World) -> None:
     assert print_images([world.images / "0.jpg"]).itemsize == 177
+
+
+# ---- statements
+
+
+def test_an_image_that_is_asked_about_is_refused(world: World) -> None:
+    world.check()
+    world.state(21, "is it late?")
+    message = world.refuse()
+    assert "1 copied image of" in message and "'asked/21.jpg' of" in message
+    assert "statements.jsonl" in message
+
+
+def test_a_telling_statement_is_refused(world: World) -> None:
+    world.state(50, LONG.format("ribbons"))
+    message = world.refuse()
+    assert "telling caption" in message and "statements.jsonl" in message
+
+
+# ---- what was mined
+
+
+def test_a_mined_image_of_a_split_is_refused(world: World) -> None:
+    world.more["mined"] = world.mine(22, 60).lists()
+    message = world.refuse()
+    assert "1 copied image of" in message and "'22.jpg' of" in message and "mined" in message
+
+
+def test_a_mined_sentence_of_a_split_is_refused(world: World) -> None:
+    world.more["mined"] = world.mine(60, text=LONG.format("ribbons")).lists()
+    assert "telling caption" in world.refuse()
+
+
+def test_a_side_of_what_was_mined_that_is_not_used_may_leak(world: World) -> None:
+    mined = world.mine(22, 60, text=LONG.format("ribbons"))
+    world.more["mined"] = mined.lists(images=False, texts=False)
+    assert world.check().leaks == ()
+    world.more["mined"] = mined.lists(texts=False)
+    assert [leak.kind for leak in world.check(is_allowed=True).leaks] == ["image"]
+
+
+def test_a_mined_image_that_is_gone_is_passed_over(world: World) -> None:
+    mined = world.mine(22, 60)
+    (world.folder / "pool/22.jpg").unlink()
+    world.more["mined"] = mined.lists()
+    assert world.check().leaks == ()
+
+
+# ---- regions of a store
+
+
+def make_stores(folder: Path, *names: str) -> RegionStores:
+    lines = [retrieval_line(detect(name, seed)) for seed, name in enumerate(names)]
+    path = write_lines(folder / "features.tsv", lines)
+    return RegionStores([import_from("original", path, output=folder / "store").path])
+
+
+def write_pair(path: Path, image: str, **more: object) -> Path:
+    return write_lines(path, [json.dumps({"image": image, "captions": ["a dog runs"], **more})])
+
+
+def check_stored(folder: Path, pairs: Path, split: Path, stores: RegionStores) -> LeakReport:
+    cache = folder / "cache"
+    return check_leaks(pairs, [split], stores=stores, cache_dir=cache, is_allowed=True)
+
+
+def test_another_import_of_the_regions_is_looked_at_again(tmp_path: Path) -> None:
+    """With the first one both records have regions of their own, with the second the same."""
+    pairs = write_pair(tmp_path / "train.jsonl", "images/3.jpg")
+    split = write_pair(tmp_path / "dev.jsonl", "images/b/3.jpg")
+    for name in ("first", "second"):
+        (tmp_path / name).mkdir()
+    stores = make_stores(tmp_path / "first", "3", "b/3")
+    assert check_stored(tmp_path, pairs, split, stores).leaks == ()
+    stores = make_stores(tmp_path / "second", "3")
+    assert [leak.how for leak in check_stored(tmp_path, pairs, split, stores).leaks] == [
+        "the same regions"
+    ]
+
+
+def test_regions_are_compared_where_one_image_alone_has_a_file(tmp_path: Path) -> None:
+    pairs = write_pair(tmp_path / "train.jsonl", "images/3.jpg")
+    split = write_pair(tmp_path / "dev.jsonl", "dev/3.jpg")
+    write_picture_file(tmp_path / "dev/3.jpg", draw_picture(3))
+    found = check_stored(tmp_path, pairs, split, make_stores(tmp_path, "3"))
+    assert [leak.how for leak in found.leaks] == ["the same regions"]
+
+
+def test_images_in_shards_are_compared_though_a_store_has_their_regions(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)  # where the index of the shard is kept
+    write_shard(tmp_path / "00.tar", {"3.png": picture_bytes(3)})
+    (tmp_path / "4.png").write_bytes(picture_bytes(3))
+    pairs = write_pair(tmp_path / "train.jsonl", "00.tar/3.png")
+    split = write_pair(tmp_path / "dev.jsonl", "4.png")
+    found = check_stored(tmp_path, pairs, split, make_stores(tmp_path, "3", "4"))
+    assert [(leak.found, leak.how) for leak in found.leaks] == [("00.tar/3.png", "the same bytes")]
+
+
+def test_regions_in_the_lines_need_no_image_files(tmp_path: Path) -> None:
+    regions = {"features": [[0.0] * 8], "boxes": [[0, 0, 9, 9]], "width": 9, "height": 9}
+    pairs = write_pair(tmp_path / "train.jsonl", "images/3.jpg", regions=regions)
+    split = write_pair(tmp_path / "dev.jsonl", "dev/4.jpg")
+    stores = make_stores(tmp_path, "4")
+    assert check_stored(tmp_path, pairs, split, stores).leaks == ()

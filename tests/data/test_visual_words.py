@@ -94,6 +94,19 @@ def pickled(path):
     np.savez(path, projection=np.array([{}], dtype=object))
 
 
+def one_array(path):
+    with path.open("wb") as file:
+        np.save(file, np.ones((4, 2)))
+
+
+def flat(path):
+    np.savez(path, projection=np.ones(4), bias=np.ones(2), centres=np.ones((2, 4)))
+
+
+def texts(path):
+    np.savez(path, projection=[["a", "b"]] * 4, bias=["a", "b"], centres=[["a"] * 4] * 2)
+
+
 def truncated(path):
     np.savez(path, projection=np.ones((4, 2)))
     path.write_bytes(path.read_bytes()[:-50])
@@ -103,6 +116,9 @@ def truncated(path):
     "damage",
     [
         pickled,
+        one_array,
+        flat,
+        texts,
         truncated,
         lambda path: path.write_bytes(b""),
         lambda path: path.write_bytes(b"hello"),

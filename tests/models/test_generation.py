@@ -292,6 +292,24 @@ def test_seeds_decide_what_is_drawn(model: Model, feeds: dict) -> None:
     assert len({tuple(text) for text in first[0]}) > 1
 
 
+@pytest.mark.parametrize("includes_source", [False, True])
+def test_draws_do_not_depend_on_the_rest_of_a_batch(
+    model: Model, feeds: dict, includes_source: bool
+) -> None:
+    """A batch pads its contexts to the longest."""
+    config = GenerationConfig(
+        search="sample", num_texts=4, max_length=6, repeats_include_source=includes_source
+    )
+    seeds = np.arange(3)
+    together = model.write(config, feeds, seeds).tokens.numpy()
+    for sample, source in enumerate(SOURCES):
+        alone = {name: value[sample : sample + 1] for name, value in feeds.items()}
+        for name in ("input_ids", "position_ids", "text_mask", "text_order"):
+            alone[name] = alone[name][:, : len(source) + 1]
+        texts = model.write(config, alone, seeds[sample : sample + 1])
+        assert texts.tokens.numpy()[0].tolist() == together[sample].tolist()
+
+
 def test_drawing_among_the_single_likeliest_is_greedy(model: Model, feeds: dict) -> None:
     greedy = GenerationConfig(beam_size=1, max_length=8, length_penalty=0.0)
     expected = model.write(greedy, feeds)
@@ -389,6 +407,9 @@ def test_a_broken_model_shows(model: Model, feeds: dict) -> None:
         ({"num_texts": 5, "beam_size": 4}, "raise beam_size"),
         ({"early_stopping": True}, "early_stopping is of rule 2k"),
         ({"repetition_penalty": float("nan")}, "repetition_penalty is nan"),
+        ({"temperature": 0.7}, "generation.temperature is 0.7, but search beam draws nothing"),
+        ({"top_k": 5}, "generation.top_k is 5, but search beam draws nothing"),
+        ({"top_p": 0.9}, "generation.top_p is 0.9, but search beam draws nothing"),
     ],
 )
 def test_settings_that_mean_nothing_are_refused(settings: dict, message: str) -> None:

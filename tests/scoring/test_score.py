@@ -310,3 +310,11 @@ def test_owners_of_other_scores_are_refused(score, write) -> None:
     assert_one_error(outcome, "o.npy: give 3 rows from 0 to 2")
     outcome = score("recall", "--scores", owners, "--texts_per_image", 2)
     assert_one_error(outcome, "o.npy has shape [2]; give 2 dimensions")
+
+
+@pytest.mark.parametrize("content", [b"", b"no array", b"PK\x03\x04 no archive"])
+def test_a_file_that_holds_no_array_is_told(score, tmp_path: Path, content: bytes) -> None:
+    path = tmp_path / "scores.npy"
+    path.write_bytes(content)
+    outcome = score("recall", "--scores", path, "--texts_per_image", 2)
+    assert outcome.code == 2 and "scores.npy is no array of NumPy" in outcome.err

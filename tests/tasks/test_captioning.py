@@ -210,6 +210,9 @@ def test_updates_lower_the_loss(make_task, adversarial: AdversarialConfig) -> No
     [
         ({"max_tags": 0}, "max_tags is 0; give at least 1"),
         ({"objects": "objects.ids"}, "objects needs task.data.source original"),
+        ({"file_list_root": "files"}, "file_list_root has no effect on task.data.source files"),
+        ({"source": "scenes", "train": "a.jsonl"}, "train and splits have no effect on .* scenes"),
+        ({"source": "scenes", "splits": {"a": "b"}}, "train and splits have no effect on"),
     ],
 )
 def test_wrong_setting_is_refused(changes: dict[str, Any], message: str) -> None:

@@ -10,8 +10,10 @@ import pytest
 from tests.data.test_shards import NUM_SHARDS, SAMPLES, picture_bytes, write_shard
 from unimo_paddle.config import RunConfig
 from unimo_paddle.data.loader import Loader
+from unimo_paddle.pictures import WRONG
 from unimo_paddle.settings import load
 from unimo_paddle.tasks.pretraining import PretrainingTask
+from unimo_paddle.tasks.pretraining_pictures import _shown
 
 NUM_RECORDS = NUM_SHARDS * SAMPLES
 
@@ -65,6 +67,15 @@ def test_ranks_divide_the_pairs_of_shards(make_task) -> None:
             numbers += loader.records(step)["pairs"]
     assert len(set(seen[0]) | set(seen[1])) == 2 * steps * size
     assert not set(seen[0]) & set(seen[1])
+
+
+def test_photographs_of_shards_are_shown(make_task, tmp_path: Path) -> None:
+    make_task()
+    shown = _shown(tmp_path / "shards/0.tar/3.png")
+    (tmp_path / "3.png").write_bytes(picture_bytes(3))
+    np.testing.assert_array_equal(shown, _shown(tmp_path / "3.png"))
+    assert shown.std() > 10  # not one colour
+    assert (_shown(tmp_path / "shards/0.tar/none.png") == WRONG).all()
 
 
 def test_a_split_may_be_a_shard(make_task) -> None:

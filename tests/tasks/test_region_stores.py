@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 from pathlib import Path
+from types import ModuleType
 
 import numpy as np
 import pytest
@@ -23,13 +24,14 @@ from tests.data.regions.samples import (
 )
 from unimo_paddle.data.images import ImageConfig
 from unimo_paddle.data.loader import Loader
+from unimo_paddle.data.mining import Mined
 from unimo_paddle.data.original_pairs import StoredRegions
 from unimo_paddle.data.regions import RegionEntry
 from unimo_paddle.data.rewriting import RewrittenCaptions
 from unimo_paddle.data.text import TokenizerConfig
 from unimo_paddle.errors import UserError
 from unimo_paddle.models import ModelConfig
-from unimo_paddle.preparation import rewrite
+from unimo_paddle.preparation import inspect_rewrites, mine, rewrite
 from unimo_paddle.tasks.captioning import CaptionDataConfig, CaptioningConfig
 from unimo_paddle.tasks.image_records import ImageDataConfig
 from unimo_paddle.tasks.pretraining_data import PretrainingEncoder
@@ -221,12 +223,30 @@ def test_a_batch_of_a_store_is_what_the_program_is_fed(store: str, tmp_path: Pat
 
 
 @pytest.mark.slow
+def test_sentences_are_mined_though_only_regions_are_there(store: str, tmp_path: Path) -> None:
+    pairs, output = write_records(tmp_path / "train.jsonl", FOUND), tmp_path / "mined"
+    texts, page = tmp_path / "corpus.txt", tmp_path / "page.html"
+    texts.write_text("The red ball lay in the garden.\n")
+    run(mine, pairs=pairs, output=output, texts=texts, page=page, regions=store)
+    assert len(Mined(output, pairs).texts(3)) == 1
+    assert page.read_text().count("The red ball") == len(FOUND)
+
+
+def run(command: ModuleType, **options: object) -> None:
+    """Run a command of tools/prepare_data.py in this process."""
+    parser = argparse.ArgumentParser()
+    command.add_arguments(parser)
+    given = [part for name, value in options.items() for part in (f"--{name}", str(value))]
+    command.run(parser.parse_args(given))
+
+
+@pytest.mark.slow
 def test_captions_are_rewritten_though_only_regions_are_there(store: str, tmp_path: Path) -> None:
     pairs, output = write_records(tmp_path / "train.jsonl", FOUND), tmp_path / "rewritten"
-    parser = argparse.ArgumentParser()
-    rewrite.add_arguments(parser)
-    options = ["--pairs", str(pairs), "--output", str(output), "--regions", store]
-    rewrite.run(parser.parse_args(options))
+    run(rewrite, pairs=pairs, output=output, regions=store)
+    page = tmp_path / "page.html"
+    run(inspect_rewrites, pairs=pairs, rewritten=output, output=page, regions=store)
+    assert "a red ball" in page.read_text()
     records = make_encoder(tmp_path, store).read_pairs()
     assert RewrittenCaptions(output, records).num_captions(3) == 1
 

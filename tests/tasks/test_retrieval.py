@@ -191,6 +191,19 @@ def test_size_columns_are_width_and_height(columns):
         RetrievalDataConfig(size_columns=columns)
 
 
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"features": {"train": "features"}},
+        {"image_ids": "ids.txt"},
+        {"size_columns": ("height", "width")},
+    ],
+)
+def test_settings_of_the_originals_files_have_no_effect_on_others(settings):
+    with pytest.raises(UserError, match=r"have no effect on task\.data\.source files"):
+        RetrievalDataConfig(**settings)
+
+
 def test_the_dropout_of_the_head_is_the_models_unless_it_is_set(make_task):
     model = asdict(make_task().model)
     assert make_task().build_network().head.dropout.rate == model["attention_dropout"] == 0.1

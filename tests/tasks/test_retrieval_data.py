@@ -258,8 +258,16 @@ def test_features_that_do_not_fit_are_told(make_task, tmp_path, arrays, message)
         task.training_streams(2)
 
 
-def test_a_file_that_holds_no_features_is_told(make_task, tmp_path):
-    (tmp_path / "mined.npz").write_bytes(b"no zip")
+def write_one_array(path):
+    with path.open("wb") as file:
+        np.save(file, np.ones((24, 2)))
+
+
+@pytest.mark.parametrize(
+    "write", [lambda path: path.write_bytes(b"no zip"), Path.touch, write_one_array]
+)
+def test_a_file_that_holds_no_features_is_told(make_task, tmp_path, write):
+    write(tmp_path / "mined.npz")
     task = make_task(mining="separate", mined=str(tmp_path / "mined.npz"))
     with pytest.raises(UserError, match=r"mined.npz is no readable .npz file"):
         task.training_streams(2)

@@ -102,6 +102,8 @@ def test_a_label_that_is_no_number_is_named(tmp_path: Path, label: str) -> None:
     [
         ({"tgt": "x"}, "no column of a source, only tgt"),
         ({"src": "x", "tgt": " "}, "'tgt' is empty"),
+        ({"src": None}, "'src' must be text, not 'None'"),
+        ({"src": "x", "more": ["y"]}, "'more' must be text"),
     ],
 )
 def test_a_bad_record_of_a_writer_is_named(tmp_path: Path, item: dict, message: str) -> None:
@@ -148,6 +150,11 @@ def test_answers_of_a_dialogue_are_compared_as_coqa_does(tmp_path: Path) -> None
     found = task.compare_texts(["The Cat.", "a red dog"], [["cat"], ["red"]])
     assert found["answer_f1"] == pytest.approx((1 + 2 / 3) / 2)
     assert found["answer_exact_match"] == 0.5
+
+
+def test_what_a_dialogue_is_about_must_be_text(tmp_path: Path) -> None:
+    with pytest.raises(Fault, match=r"'knowledge' must be text, not \"\['a red dog'\]\""):
+        seq2seq(tmp_path, DialogueConfig).parse({"src": "why", "knowledge": ["a red dog"]})
 
 
 def test_a_dialogue_without_embeddings_of_roles_is_refused(tmp_path: Path) -> None:

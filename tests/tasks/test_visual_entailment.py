@@ -134,6 +134,11 @@ def test_folder_of_images_has_no_effect_on_scenes() -> None:
         EntailmentDataConfig(source="scenes", image_dir="images")
 
 
+def test_folder_of_listed_files_has_no_effect_on_json_lines() -> None:
+    with pytest.raises(UserError, match=r"file_list_root has no effect on .*source files"):
+        EntailmentDataConfig(file_list_root="files")
+
+
 def test_texts_longer_than_the_positions_are_refused(make_task) -> None:
     with pytest.raises(UserError, match=r"max_text_length is 65, .* holds texts of 64 tokens"):
         make_task({"max_text_length": 65})

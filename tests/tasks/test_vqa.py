@@ -229,6 +229,8 @@ def test_answer_that_names_a_side_forbids_the_mirror(
 def test_questions_of_the_original_are_refused() -> None:
     with pytest.raises(UserError, match="released no questions"):
         VqaConfig(data=ImageDataConfig(source="original", image=ImageConfig(kind="regions")))
+    with pytest.raises(UserError, match="no program for questions; choose standard"):
+        VqaConfig(data=ImageDataConfig(compatibility="original"))
 
 
 # ---- predictions and metrics

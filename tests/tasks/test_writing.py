@@ -100,6 +100,21 @@ def test_only_draws_have_a_seed(make_task) -> None:
     assert SEED not in make_task().writing_inputs
 
 
+def test_records_that_are_evaluated_draw_by_seeds_of_their_own(make_task) -> None:
+    """They may have the same context: that of a caption is its first token."""
+    task = make_task(generation=GenerationConfig(search="sample"))
+    records = [SourceRecord(("x",), "a dog")] * 3
+    seeds = []
+
+    def serve(name: str, stream) -> dict[str, np.ndarray]:
+        for number, record in enumerate(stream.records):
+            seeds.append(stream.encode(record, np.random.default_rng((0, number)))[SEED.name])
+        return outputs_of(task, [["a dog"]] * len(records)) | {"index": np.arange(len(records))}
+
+    task.texts_of(records, serve)
+    assert len(set(seeds)) == 3
+
+
 def test_texts_are_measured_by_words_of_the_first_records(make_task) -> None:
     task = make_task(language=LanguageConfig(max_target_length=9, written_records=2))
     records = [SourceRecord(("x",), text) for text in ("a red dog sits", "a man.", "a dog")]
@@ -130,6 +145,29 @@ def test_lengths_that_cannot_be_written_are_refused(
 ) -> None:
     with pytest.raises(UserError, match=message):
         make_task(generation=GenerationConfig(**generation))
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"language": LanguageConfig(max_target_length=19)},
+        {"generation": GenerationConfig(max_length=18)},
+    ],
+)
+def test_positions_that_go_on_must_hold_source_and_target(make_task, settings: dict) -> None:
+    """20 tokens of a source and 19 of a target, of 38."""
+    make_task(**settings)
+    with pytest.raises(UserError, match=r"source of 20 and its target take 39; lower"):
+        make_task({"continuous_positions": True}, **settings)
+
+
+def test_a_source_leaves_less_room_for_a_prefix_where_positions_go_on(make_task) -> None:
+    task = make_task()
+    prefix = " dog" * (29 // len(task.tokenizer.encode(" dog")))  # 38 tokens, 9 are the target's
+    record = SourceRecord(("a red dog sits under the tree",))
+    task.begin(record, prefix)
+    with pytest.raises(UserError, match="shorten it to"):
+        make_task({"continuous_positions": True}).begin(record, prefix)
 
 
 def test_a_beginning_that_leaves_no_room_is_refused(make_task) -> None:

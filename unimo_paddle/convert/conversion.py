@@ -14,7 +14,13 @@ import numpy as np
 import safetensors
 from tqdm import tqdm
 
-from unimo_paddle.convert.original import open_original, write_original
+from unimo_paddle.convert.original import (
+    FIRST_POSITION,
+    POSITIONS,
+    at_its_positions,
+    open_original,
+    write_original,
+)
 from unimo_paddle.convert.ours import MODEL_NAME, open_ours, write_ours
 from unimo_paddle.convert.paddlenlp import open_paddlenlp, write_paddlenlp
 from unimo_paddle.convert.parameters import Description, deduce
@@ -91,8 +97,7 @@ def convert(
     notes = list(source.notes)
     with _publishing(output) as folder, _progress(source) as watched:
         if destination == "original":
-            names = sorted(watched.shapes)
-            write_original(folder, ((name, watched.read(name)) for name in names))
+            notes += _write_original(folder, watched)
             result, then = output, "the original's program loads this folder"
         else:
             settings, heads_note = _model_settings(source, description, num_heads)
@@ -106,6 +111,21 @@ def convert(
                 notes += write_paddlenlp(folder, watched, description, settings)
                 result, then = output, f"PaddleNLP's from_pretrained({str(output)!r}) loads it"
     return Summary(result, description, tuple(notes), then)
+
+
+def _write_original(folder: Path, source: Source) -> list[str]:
+    """Write the original's files, in which texts begin at its first position; say what moved."""
+    told = {name: x for name, x in source.settings.items() if name == "first_position"}
+    first = build(ModelConfig, told).first_position
+
+    def read(name: str) -> np.ndarray:
+        values = source.read(name)
+        return at_its_positions(values, first) if name == POSITIONS else values
+
+    write_original(folder, ((name, read(name)) for name in sorted(source.shapes)))
+    if first == FIRST_POSITION:
+        return []
+    return [f"positions were moved: texts begin at {FIRST_POSITION} there, here at {first}"]
 
 
 def _model_settings(

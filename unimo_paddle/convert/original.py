@@ -13,6 +13,8 @@ from unimo_paddle.convert.parameters import check_names, find_group
 from unimo_paddle.convert.sources import Source, leave_out, to_float32
 from unimo_paddle.errors import UserError
 
+FIRST_POSITION = 2  # of a text; padding has the one before
+POSITIONS = "pos_embedding"
 # What the original's optimizer keeps beside the parameters: Adam's moments and powers, the
 # schedule's step and rate, and the state of the loss scaling.
 _OF_A_PARAMETER = re.compile(r"(.+)_(?:moment1|moment2|beta1_pow_acc|beta2_pow_acc)_[0-9]+")
@@ -49,7 +51,7 @@ def open_original(path: Path, *, skip: Sequence[str] = ()) -> Source:
         path,
         {name: read_header(path / name).shape for name in names},
         lambda name: to_float32(read_parameter(path / name), f"parameter file {path / name}"),
-        settings={"first_position": 2},
+        settings={"first_position": FIRST_POSITION},
         notes=notes,
     )
 
@@ -59,6 +61,18 @@ def _is_of_the_optimizer(name: str) -> bool:
     if moment:
         return find_group(moment[1]) is not None
     return _OF_THE_SCHEDULE.fullmatch(name) is not None
+
+
+def at_its_positions(positions: np.ndarray, first: int) -> np.ndarray:
+    """The rows [P, D] of positions that are counted from ``first``, where the original looks.
+
+    Rows below its first position are those of padding, which nothing sees: zeros, where there are
+    none.
+    """
+    if first == FIRST_POSITION:
+        return positions
+    padding = np.zeros((FIRST_POSITION, positions.shape[1]), positions.dtype)
+    return np.concatenate([padding, positions[first:]])
 
 
 def write_original(folder: Path, arrays: Iterable[tuple[str, np.ndarray]]) -> None:

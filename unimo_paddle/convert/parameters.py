@@ -239,7 +239,7 @@ def check_names(
     if parts:
         raise UserError(
             f"{where} does not hold the parameters of one model; {'; '.join(parts)}; "
-            "complete the files, and remove those that do not belong to them"
+            "complete the files, and leave out by --skip those that do not belong to them"
         )
 
 

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 
 from tqdm import tqdm
@@ -103,16 +104,26 @@ class CaptionSearch:
 
     def read_pairs(self, path: Path, progress: tqdm) -> None:
         """Look up what is said of the images to train on."""
+        self._read_said(path, self._records, progress, tells_chance=True)
+
+    def read_statements(self, path: Path, records: Sequence[PairRecord], progress: tqdm) -> None:
+        """Look up what a file asks and says of images, a text with its answer or label."""
+        self._read_said(path, records, progress, tells_chance=False)
+
+    def _read_said(
+        self, path: Path, records: Sequence[PairRecord], progress: tqdm, *, tells_chance: bool
+    ) -> None:
         together: dict[tuple[Path, int], set[int]] = {}
-        for record in self._records:
+        for record in records:
             for text in record.captions:
-                for number in self._look_up(text, str(path), record.group):
+                group = record.group if tells_chance else None
+                for number in self._look_up(text, str(path), group):
                     caption = self._captions[number]
                     if caption.num_words >= _FEWEST_WORDS:
                         together.setdefault((caption.image, record.group), set()).add(number)
             progress.update(len(record.captions))
         folder = path.parent.resolve()
-        names = {r.group: str(r.image.relative_to(folder)) for r in self._records}
+        names = {r.group: str(r.image.relative_to(folder)) for r in records}
         for (image, group), numbers in together.items():
             # An image may stand in several splits, with the same captions.
             wordings = {words_of(self._captions[number].text) for number in numbers}
@@ -125,13 +136,16 @@ class CaptionSearch:
 
     def read_texts(self, path: Path, progress: tqdm) -> None:
         """Look up the lines of a file and the sentences in them."""
-        for _, line in read_lines(path):
+        lines = (line for _, line in read_lines(path) if not isinstance(line, Fault))
+        parts = (dict.fromkeys([line.strip(), *sentences_of(line)]) for line in lines)
+        self.read_sentences(path, chain.from_iterable(parts), progress)
+
+    def read_sentences(self, path: Path, sentences: Iterable[str], progress: tqdm) -> None:
+        """Look up sentences that are told to be of a file."""
+        for text in sentences:
             progress.update()
-            if isinstance(line, Fault):
-                continue
-            for text in dict.fromkeys([line.strip(), *sentences_of(line)]):
-                for _ in self._look_up(text, str(path), None):
-                    pass
+            for _ in self._look_up(text, str(path), None):
+                pass
 
     def _look_up(self, text: str, source: str, group: int | None) -> Iterator[int]:
         """Note what a text repeats; yields the numbers of captions of the splits."""

@@ -23,16 +23,17 @@ from tqdm import tqdm
 from unimo_paddle.data.chunks import Workshop
 from unimo_paddle.data.fingerprints import quick_fingerprint_of
 from unimo_paddle.data.leaked_captions import SAME_WORDS, CaptionSearch, Leak
+from unimo_paddle.data.mining import MinedLists
 from unimo_paddle.data.prints import find_copies, print_images
 from unimo_paddle.data.publish import publish
 from unimo_paddle.data.regions import RegionEntry, RegionStores
-from unimo_paddle.data.shards import files_of, folder_of
-from unimo_paddle.data.sources import PairRecord, read_images, read_pairs
+from unimo_paddle.data.shards import files_of, folder_of, is_there
+from unimo_paddle.data.sources import PairRecord, read_images, read_pairs, read_statements
 from unimo_paddle.errors import UserError
 
 logger = logging.getLogger(__name__)
 
-VERSION = 1  # raised whenever the same files would be judged otherwise
+VERSION = 2  # raised whenever the same files would be judged otherwise
 CACHE_DIR = Path("runs/data/leaks")
 PRINTS_AT_ONCE = 512
 _EXAMPLES = 2  # in the one line
@@ -124,6 +125,8 @@ def check_leaks(
     *,
     images: Path | str | None = None,
     texts: Sequence[Path | str] = (),
+    statements: Sequence[Path | str] = (),
+    mined: MinedLists | None = None,
     stores: RegionStores | None = None,
     cache_dir: Path | str = CACHE_DIR,
     is_allowed: bool = False,
@@ -132,15 +135,19 @@ def check_leaks(
     """Refuse pre-training data that hold what the splits evaluate on.
 
     What was found is kept in ``cache_dir`` under the names, sizes and times of all files, images
-    included: unchanged files cost a look at each. One process of a job should call this.
+    included, and the keys of the stores: unchanged files cost a look at each. One process of a job
+    should call this.
 
     Args:
         pairs: JSON lines of the pairs to pre-train on.
         splits: JSON lines of pairs to evaluate on.
         images: folder of images without captions.
         texts: files of plain text.
+        statements: JSON lines of questions or hypotheses about images, as ``read_statements``.
+        mined: images and sentences that were mined for the pairs; images without files are
+            passed over, as in training.
         stores: hold the regions of images, whose files need not exist: those that do not are
-            compared by their regions' place.
+            compared by their regions' place, and those with regions of their own not at all.
         is_allowed: whether leaks are only reported.
         remedy: what a refusal tells the user to do.
 
@@ -152,6 +159,8 @@ def check_leaks(
         [Path(split) for split in splits],
         None if images is None else Path(images),
         [Path(text) for text in texts],
+        [Path(path) for path in statements],
+        mined,
         Path(cache_dir),
         stores,
     )
@@ -170,6 +179,8 @@ class _Search:
         splits: Sequence[Path],
         images: Path | None,
         texts: Sequence[Path],
+        statements: Sequence[Path],
+        mined: MinedLists | None,
         cache_dir: Path,
         stores: RegionStores | None,
     ) -> None:
@@ -179,18 +190,24 @@ class _Search:
         if same:
             raise UserError(f"{same[0]} is the file of pairs itself; name another split")
         self.pairs, self.splits, self.texts, self.images = pairs, splits, texts, images
-        self.cache_dir = cache_dir
+        self.mined, self.stores, self.cache_dir = mined, stores, cache_dir
         self.records = read_pairs(pairs, stores=stores)
         self.split_records = {split: read_pairs(split, stores=stores) for split in splits}
+        self.said = {path: read_statements([path]) for path in statements}
         self.single_images = [] if images is None else list(read_images(images))
+        self.seen_images = self._seen_images()
 
     def report(self) -> LeakReport:
         """What was found, now or earlier."""
         files = [path for given in (self.pairs, *self.splits) for path in files_of(given)]
-        seen = [*files, *self.texts, *self._seen_images()]
+        seen = [*files, *self.texts, *self.said, *self.seen_images]
         seen += [path for path, _ in self._split_images()]
-        roles = f"{len(self.splits)} {len(self.texts)} {self.images}"
-        key = f"{VERSION} {roles} {quick_fingerprint_of(seen)}"
+        roles = [len(self.splits), len(self.texts), len(self.said), str(self.images)]
+        if self.mined:
+            seen.append(self.mined.path)
+            roles += [bool(self.mined.images), bool(self.mined.texts)]
+        stores = [store.manifest["key"] for store in self.stores.stores] if self.stores else []
+        key = f"{VERSION} {json.dumps([roles, stores])} {quick_fingerprint_of(seen)}"
         path = self.cache_dir / f"leaks-{_short(key)}.json"
         if path.is_file():
             return LeakReport.from_json(json.loads(path.read_text("utf-8")))
@@ -204,8 +221,12 @@ class _Search:
         found = CaptionSearch(self.records, self.split_records)
         with tqdm(desc="captions and texts", unit=" text", mininterval=1) as progress:
             found.read_pairs(self.pairs, progress)
+            for path, records in self.said.items():
+                found.read_statements(path, records, progress)
             for path in self.texts:
                 found.read_texts(path, progress)
+            if self.mined:
+                found.read_sentences(self.mined.path, self.mined.texts, progress)
         return LeakReport(
             num_images=self._num_split_images(),
             num_captions=found.num_captions,
@@ -217,10 +238,24 @@ class _Search:
 
     # ---- images
 
-    def _seen_images(self) -> list[Path]:
-        """Images of the pairs, then those without captions; each file once."""
-        images = [record.image for record in self.records if _has_image(record)]
-        return list(dict.fromkeys([*images, *self.single_images]))
+    def _seen_images(self) -> dict[Path, tuple[Path, Path]]:
+        """Images that are trained on, each file once: what names it, and the folder it lies in."""
+        found: dict[Path, tuple[Path, Path]] = {}
+        for record in self.records:
+            if _has_image(record):
+                found.setdefault(record.image, (self.pairs, self.pairs.parent))
+        for path, records in self.said.items():
+            for record in records:
+                found.setdefault(record.image, (path, path.parent))
+        if self.images is not None:
+            folder = folder_of(self.images)
+            for image in self.single_images:
+                found.setdefault(image, (self.images, folder))
+        if self.mined:
+            for image in self.mined.images:
+                if is_there(image):
+                    found.setdefault(image, (self.mined.path, self.mined.images_dir))
+        return found
 
     def _split_images(self) -> list[tuple[Path, Path]]:
         """Images of the splits with the first split that has them."""
@@ -236,11 +271,10 @@ class _Search:
         return len(set(images))
 
     def _find_images(self) -> Iterator[Leak]:
-        seen, own = self._seen_images(), self._split_images()
+        seen, own = list(self.seen_images), self._split_images()
         if not seen or not own:
             return
         paths = [path for path, _ in own]
-        of_pairs = {record.image for record in self.records}
         told: set[int] = set()
         for copy in find_copies(
             self._prints(paths, "images of splits"),
@@ -253,24 +287,25 @@ class _Search:
             told.add(copy.this)
             path, split = own[copy.this]
             that = seen[copy.that]
+            source, folder = self.seen_images[that]
             mirrored = ", mirrored" if copy.is_mirrored else ""
             looks = f"the same picture{mirrored}: correlation {copy.score:.2f}"
             yield Leak(
                 kind="image",
                 split=str(split),
                 item=_name(path, split.parent),
-                found=_name(that, self.pairs.parent if that in of_pairs else self.images),
-                source=str(self.pairs if that in of_pairs else self.images),
+                found=_name(that, folder),
+                source=str(source),
                 how="the same bytes" if copy.score == 1.0 else looks,
             )
 
     def _find_regions(self) -> Iterator[Leak]:
-        """Images without files whose regions the pairs have, too."""
+        """Images whose regions the pairs have, too, where the files of both are not compared."""
         seen = {r.regions: r for r in self.records if isinstance(r.regions, RegionEntry)}
         for split, records in self.split_records.items():
             own = {r.regions: r for r in records if isinstance(r.regions, RegionEntry)}
             for regions, record in own.items():
-                if regions in seen and not _has_image(record):
+                if regions in seen and not (_has_image(record) and _has_image(seen[regions])):
                     yield Leak(
                         kind="image",
                         split=str(split),
@@ -293,13 +328,14 @@ class _Search:
 
 
 def _has_image(record: PairRecord) -> bool:
-    """Whether there is an image to look at; where a store has its regions there need be none."""
-    return not isinstance(record.regions, RegionEntry) or record.image.is_file()
+    """Whether there is an image to look at; where its regions are there need be none."""
+    return record.regions is None or is_there(record.image)
 
 
 def _name(path: Path, folder: Path) -> str:
-    """A path from a folder that it lies in."""
-    return str(path.relative_to(folder_of(folder).resolve()))
+    """A path from a folder, if it lies in it: shards may be links to others elsewhere."""
+    root = folder.resolve()
+    return str(path.relative_to(root) if path.is_relative_to(root) else path)
 
 
 def _short(key: str) -> str:

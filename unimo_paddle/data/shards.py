@@ -125,6 +125,12 @@ def has_member(shard: Path, name: str) -> bool:
     return index_of(shard).place(name) is not None
 
 
+def is_there(path: Path) -> bool:
+    """Whether there is a file, or an image in a shard, under a path."""
+    inside = split_member(path)
+    return path.is_file() if inside is None else has_member(*inside)
+
+
 def size_of(path: Path) -> int:
     """Bytes of a file or of an image in a shard."""
     inside = split_member(path)

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import zipfile
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
-from unimo_paddle.errors import UserError
+from unimo_paddle.errors import ARCHIVE_DAMAGES, UserError
 
 # Batches of k-means; larger ones are steadier, and this many rows stay quick.
 KMEANS_BATCH = 4096
@@ -93,15 +92,16 @@ class VisualWords:
         try:
             with np.load(path, allow_pickle=False) as arrays:
                 words = cls(*(arrays[name] for name in _NAMES))
+            size, num_words = words.projection.shape
         except OSError as error:
             raise UserError(f"visual words {path} cannot be read: {error.strerror}") from None
-        # A header that claims more than there is memory for ends in a MemoryError at once.
-        except (ValueError, KeyError, EOFError, MemoryError, zipfile.BadZipFile):
+        except ARCHIVE_DAMAGES:
             raise UserError(
                 f"visual words {path} are damaged or of another kind; make them again"
             ) from None
-        size, num_words = words.projection.shape
-        if words.bias.shape != (num_words,) or words.centres.shape != (num_words, size):
+        shapes = words.bias.shape, words.centres.shape
+        is_real = all(getattr(words, name).dtype.kind == "f" for name in _NAMES)
+        if shapes != ((num_words,), (num_words, size)) or not is_real:
             raise UserError(f"visual words {path} hold arrays that do not fit; make them again")
         return words
 

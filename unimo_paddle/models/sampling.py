@@ -10,6 +10,7 @@ from paddle.nn import functional as F
 
 from unimo_paddle.models.search import (
     IMPOSSIBLE,
+    NO_TOKEN,
     Choice,
     Search,
     Texts,
@@ -33,7 +34,11 @@ class Sampling(Search):
         nothing = paddle.zeros_like(history[..., 0])
         numbers = paddle.cumsum(paddle.ones_like(nothing), axis=1)
         seeds = nothing if seeds is None else nothing + seeds.unsqueeze(1)
-        said = paddle.cumsum(paddle.ones_like(history), axis=-1) * (history + 2)
+        # Places are counted from the end, where contexts end alike, and nothing said adds nothing:
+        # how far a batch pads its contexts must not change what is drawn.
+        ones = paddle.ones_like(history)
+        places = ones.sum(axis=-1, keepdim=True) - paddle.cumsum(ones, axis=-1) + 1
+        said = places * (history - NO_TOKEN)
         seeds = scramble(scramble(seeds) + scramble(said.sum(axis=-1)) + numbers)
         return [
             history,

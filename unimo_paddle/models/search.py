@@ -68,6 +68,12 @@ class GenerationConfig:
                 f"generation.min_length {self.min_length} leaves no room for an end in "
                 f"max_length {self.max_length}; lower it"
             )
+        for name, usual in _OF_SAMPLING.items():
+            if self.search == "beam" and getattr(self, name) != usual:
+                raise UserError(
+                    f"generation.{name} is {getattr(self, name)}, but search beam draws nothing; "
+                    "leave it out, or set generation.search to sample"
+                )
         if self.search == "beam" and self.num_texts > self.beam_size:
             raise UserError(
                 f"generation.num_texts is {self.num_texts}, but beam_size is {self.beam_size}; "
@@ -85,6 +91,7 @@ class GenerationConfig:
         return self.beam_size if self.search == "beam" else self.num_texts
 
 
+_OF_SAMPLING = {"temperature": 1.0, "top_k": 0, "top_p": 1.0}
 _LOWER_BOUNDS = {
     "beam_size": 1,
     "min_length": 0,
@@ -120,7 +127,7 @@ class Choice(NamedTuple):
 
 
 class Texts(NamedTuple):
-    """What was written, best first: N texts of each sample."""
+    """What was written: N texts of each sample, best first, or as they were drawn."""
 
     tokens: Tensor  # [B, N, T] int64; behind an end token, more of them
     scores: Tensor  # [B, N] float32

@@ -15,6 +15,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
+from unimo_paddle.data.regions import RegionStores
 from unimo_paddle.data.rewriting.inspector import Inspector, as_page, as_table
 from unimo_paddle.data.rewriting.lexicon import built_in_lexicon
 from unimo_paddle.data.rewriting.store import RewrittenCaptions
@@ -26,6 +27,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the options."""
     parser.add_argument("--pairs", type=Path, required=True, help="image-text pairs, JSON lines")
     parser.add_argument("--rewritten", type=Path, required=True, help="what rewrite wrote")
+    parser.add_argument(
+        "--regions", type=Path, nargs="+", help="stores of the regions of images without files"
+    )
     parser.add_argument("--output", type=Path, required=True, help="HTML file to write")
     parser.add_argument("--num_images", type=int, default=40, help="images on the page (40)")
     parser.add_argument("--per_kind", type=int, default=3, help="rewrites of each kind (3)")
@@ -39,7 +43,8 @@ def run(arguments: argparse.Namespace) -> None:
     for name in ("num_images", "per_kind", "table_size"):
         if getattr(arguments, name) < 1:
             raise UserError(f"--{name} is {getattr(arguments, name)}; give at least 1")
-    records = read_pairs(arguments.pairs).records
+    stores = RegionStores(arguments.regions) if arguments.regions else None
+    records = read_pairs(arguments.pairs, stores=stores).records
     rewritten = RewrittenCaptions(arguments.rewritten, records)
     inspector = Inspector(rewritten, records, built_in_lexicon())
     images = list(inspector.shown(arguments.num_images, arguments.per_kind, arguments.seed))

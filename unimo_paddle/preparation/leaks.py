@@ -8,6 +8,8 @@ examples:
     python tools/prepare_data.py leaks --pairs mine/train.jsonl --splits mine/dev.jsonl
     python tools/prepare_data.py leaks --pairs mine/train.jsonl --images mine/unlabelled \\
         --texts mine/corpus.txt --splits mine/dev.jsonl mine/test.jsonl --report leaks.json
+    python tools/prepare_data.py leaks --pairs mine/train.jsonl --splits mine/dev.jsonl \\
+        --statements mine/questions.jsonl --mined mine/mined.safetensors
 """
 
 from __future__ import annotations
@@ -17,6 +19,7 @@ import json
 from pathlib import Path
 
 from unimo_paddle.data.leaks import CACHE_DIR, check_leaks
+from unimo_paddle.data.mining import Mined
 from unimo_paddle.data.regions import RegionStores
 from unimo_paddle.errors import UserError
 
@@ -26,6 +29,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--pairs", type=Path, required=True, help="pairs to pre-train on")
     parser.add_argument("--images", type=Path, help="folder of images without captions")
     parser.add_argument("--texts", type=Path, nargs="+", default=[], help="plain text files")
+    parser.add_argument(
+        "--statements",
+        type=Path,
+        nargs="+",
+        default=[],
+        help="questions or hypotheses about images, JSON lines",
+    )
+    parser.add_argument("--mined", type=Path, help="what mine wrote for the pairs")
     parser.add_argument(
         "--splits", type=Path, nargs="+", required=True, help="pairs to evaluate on"
     )
@@ -46,6 +57,8 @@ def run(arguments: argparse.Namespace) -> None:
         arguments.splits,
         images=arguments.images,
         texts=arguments.texts,
+        statements=arguments.statements,
+        mined=Mined(arguments.mined, arguments.pairs).lists() if arguments.mined else None,
         stores=RegionStores(arguments.regions) if arguments.regions else None,
         cache_dir=arguments.cache,
         is_allowed=True,

@@ -22,7 +22,9 @@ from pathlib import Path
 from unimo_paddle.data.fingerprints import fingerprint_of
 from unimo_paddle.data.mining import MiningOptions, mine
 from unimo_paddle.data.mining.image_side import LOOKS, OBJECTS
+from unimo_paddle.data.regions import RegionStores
 from unimo_paddle.data.scenes import ensure_image_objects, holds_scenes
+from unimo_paddle.data.sources import read_pairs
 from unimo_paddle.errors import UserError
 from unimo_paddle.preparation.page import write_page
 
@@ -35,6 +37,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--output", type=Path, required=True, help="file to write")
     parser.add_argument(
         "--splits", type=Path, nargs="+", default=[], help="pairs that nothing may be found of"
+    )
+    parser.add_argument(
+        "--regions", type=Path, nargs="+", help="stores of the regions of images without files"
     )
     parser.add_argument("--neighbours", type=int, default=100, help="of a record, a side (100)")
     parser.add_argument("--by", choices=(OBJECTS, LOOKS), help="how images are compared")
@@ -61,6 +66,7 @@ def run(arguments: argparse.Namespace) -> None:
         num_neighbours=arguments.neighbours,
         by=arguments.by,
         objects=arguments.objects,
+        regions=tuple(arguments.regions or ()),
     )
     if arguments.bundle:
         # Paddle takes seconds to import, and nothing else here needs it.
@@ -76,5 +82,7 @@ def run(arguments: argparse.Namespace) -> None:
         mined = mine(options)
     print(f"written: {arguments.output} ({mined.summary()})")
     if arguments.page:
-        write_page(arguments.page, mined, arguments.pairs, num_pairs=arguments.page_pairs)
+        stores = RegionStores(arguments.regions) if arguments.regions else None
+        records = read_pairs(arguments.pairs, stores=stores)
+        write_page(arguments.page, mined, records, num_pairs=arguments.page_pairs)
         print(f"written: {arguments.page}")

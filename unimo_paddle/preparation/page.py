@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import base64
 import html
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import cv2
 
 from unimo_paddle.data.image_files import read_image
 from unimo_paddle.data.mining import Mined
-from unimo_paddle.data.sources import PairRecord, read_pairs
+from unimo_paddle.data.sources import PairRecord
 from unimo_paddle.errors import BadSample
 
 NUM_IMAGES, NUM_TEXTS = 6, 5
@@ -30,9 +30,8 @@ p { margin: .2em 0; }
 """
 
 
-def write_page(path: Path, mined: Mined, pairs: Path, *, num_pairs: int) -> None:
-    """Write pairs, spread over the file, each beside the images and sentences nearest to it."""
-    records = read_pairs(pairs)
+def write_page(path: Path, mined: Mined, records: Sequence[PairRecord], *, num_pairs: int) -> None:
+    """Write some of the pairs mined for, each beside the images and sentences nearest to it."""
     step = max(1, len(records) // max(1, num_pairs))
     path.parent.mkdir(parents=True, exist_ok=True)
     with path.open("w", encoding="utf-8") as file:

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import numpy as np
 
-from unimo_paddle.errors import UserError
+from unimo_paddle.errors import ARCHIVE_DAMAGES, UserError
 from unimo_paddle.metrics.retrieval import recall_of_scores
 from unimo_paddle.scoring.files import JSON_LINES, PREDICTED
 from unimo_paddle.scoring.report import SEED, Score
@@ -68,7 +68,7 @@ def _read(path: Path, *, num_dimensions: int) -> np.ndarray:
         array = np.load(path)
     except OSError as error:
         raise UserError(f"cannot read {path}: {error.strerror or error}; check it") from None
-    except ValueError:
+    except ARCHIVE_DAMAGES:
         if path.suffix.lower() == JSON_LINES:
             raise UserError(f"{path}: {PREDICTED['score']}; give all pairs as .npy") from None
         raise UserError(f"{path} is no array of NumPy; write it with numpy.save") from None

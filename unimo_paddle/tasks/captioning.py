@@ -44,6 +44,7 @@ from unimo_paddle.tasks.image_records import (
     ImageTask,
     LabelledImage,
     Text,
+    check_file_list,
     check_ids,
     id_of,
     once_each,
@@ -80,6 +81,7 @@ class CaptionDataConfig(ImageDataConfig):
         super().__post_init__()
         if self.max_tags < 1:
             raise UserError(f"task.data.max_tags is {self.max_tags}; give at least 1")
+        check_file_list(self.file_list_root, self.source)
         if self.objects is not None and not (self.source == "original" and self.with_tags):
             raise UserError(
                 "task.data.objects needs task.data.source original and task.data.with_tags true; "

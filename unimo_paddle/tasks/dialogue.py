@@ -78,6 +78,8 @@ class DialogueTask(Seq2SeqTask):
             raise Fault(f"'src' is missing; found {', '.join(item) or 'nothing'}")
         knowledge, target = item.get("knowledge") or "", item.get(TARGET_COLUMN)
         check_text(item["src"], "src")
+        if not isinstance(knowledge, str):
+            raise Fault(f"'knowledge' must be text, not {str(knowledge)[:40]!r}")
         if target is not None:
             check_text(target, TARGET_COLUMN)
         turns = tuple(item["src"].split(TURN_SEPARATOR))

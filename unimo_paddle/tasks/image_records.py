@@ -76,6 +76,11 @@ class ImageDataConfig(FineTuningDataConfig):
                 "task.data.source original holds regions; set task.data.image.kind to regions"
             )
         check_stores(self.regions, self.source, self.image)
+        if self.source == "scenes" and (self.train is not None or self.splits):
+            raise UserError(
+                "task.data.train and splits have no effect on task.data.source scenes; leave them "
+                "out, or set the source to files"
+            )
         if self.max_text_length < 4:  # three marks and a [MASK]
             raise UserError(f"task.data.max_text_length is {self.max_text_length}; give at least 4")
 
@@ -239,6 +244,14 @@ def check_text_length(data: ImageDataConfig, model: ModelConfig) -> None:
         raise UserError(
             f"task.data.max_text_length is {data.max_text_length}, but model.max_positions "
             f"{model.max_positions} holds texts of {model.max_text_length} tokens; lower it"
+        )
+
+
+def check_file_list(root: str | None, source: str) -> None:
+    """Refuse a folder of the paths in a file list where there can be no such list."""
+    if root is not None and source != "original":
+        raise UserError(
+            f"task.data.file_list_root has no effect on task.data.source {source}; leave it out"
         )
 
 

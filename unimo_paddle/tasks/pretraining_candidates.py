@@ -7,7 +7,7 @@ what has no file, as on the splits to evaluate on, has the weight zero.
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,7 +15,7 @@ import numpy as np
 
 from unimo_paddle.data.fields import Sample, collate
 from unimo_paddle.data.images import ImageConfig
-from unimo_paddle.data.mining import Mined
+from unimo_paddle.data.mining import Mined, MinedLists
 from unimo_paddle.data.rewriting import NEGATIVE_KINDS, RewrittenCaptions
 from unimo_paddle.data.sources import (
     ImageRecord,
@@ -82,6 +82,19 @@ def open_mined(
                 f"again with --{kind}, or set it to 0"
             )
     return mined
+
+
+def list_mined(
+    contrast: ContrastConfig,
+    data: PretrainingDataConfig,
+    read_pairs: Callable[[], Sequence[PairRecord]],
+) -> MinedLists | None:
+    """All that pairs of files may be contrasted with of what was mined for them."""
+    if not contrast.num_mined:
+        return None
+    mined = open_mined(contrast, data, Path(data.pairs), len(read_pairs()))
+    assert mined is not None
+    return mined.lists(images=contrast.images_per_pair > 0, texts=contrast.texts_per_pair > 0)
 
 
 class Candidates:

@@ -37,7 +37,11 @@ from unimo_paddle.data.sources import (
 from unimo_paddle.data.text import Tokenizer, split_at_words
 from unimo_paddle.errors import BadSample, UserError
 from unimo_paddle.models import ModelConfig
-from unimo_paddle.tasks.pretraining_candidates import Candidates, training_candidates
+from unimo_paddle.tasks.pretraining_candidates import (
+    Candidates,
+    list_mined,
+    training_candidates,
+)
 from unimo_paddle.tasks.pretraining_fields import (
     GROUP,
     candidate_inputs,
@@ -103,6 +107,8 @@ class PretrainingEncoder:
                 list(self.config.splits.values()),
                 images=self.config.images,
                 texts=self.config.texts,
+                statements=self.config.statements,
+                mined=list_mined(self.contrast, self.config, self.read_pairs),
                 stores=self.open_stores(),
                 remedy="take them out of the data, or set task.data.allow_leaks",
             )

@@ -12,6 +12,7 @@ from unimo_paddle import pictures
 from unimo_paddle.data.image_files import read_image
 from unimo_paddle.data.images import unpatchify
 from unimo_paddle.data.loader import Stream
+from unimo_paddle.data.shards import is_there
 from unimo_paddle.data.text import Tokenizer
 from unimo_paddle.tasks.base import Arrays
 from unimo_paddle.tasks.pretraining_data import PretrainingEncoder
@@ -50,7 +51,7 @@ def draw_retrieval(encoder: PretrainingEncoder, split: str, serve: Serve) -> np.
 
 def _shown(path: Path) -> np.ndarray:
     """The pixels of an image; grey where its regions came without them."""
-    if path.is_file():
+    if is_there(path):
         return read_image(path, min_side=TILE_SIZE)
     return np.full((TILE_SIZE, TILE_SIZE, 3), pictures.WRONG, np.uint8)
 

@@ -33,7 +33,7 @@ class PretrainingDataConfig:
     splits: dict[str, str] = field(
         default_factory=dict
     )  # name of a split: JSON lines to evaluate on (files)
-    allow_leaks: bool = False  # train although pairs, texts or images hold some of the splits
+    allow_leaks: bool = False  # train although what is trained on holds some of the splits
     split_rewrites: dict[str, str] = field(
         default_factory=dict
     )  # name of a split: its rewritten captions, which a model should prefer the captions to

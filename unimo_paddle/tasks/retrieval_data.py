@@ -18,7 +18,6 @@ the network itself at the start of a run, for a resumed run would need the same 
 
 from __future__ import annotations
 
-import zipfile
 from collections import defaultdict
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -37,7 +36,7 @@ from unimo_paddle.data.original_retrieval import (
 from unimo_paddle.data.regions import RegionEntry, RegionStores
 from unimo_paddle.data.regions.lookup import StoredImages
 from unimo_paddle.data.sources import PairRecord
-from unimo_paddle.errors import UserError
+from unimo_paddle.errors import ARCHIVE_DAMAGES, UserError
 from unimo_paddle.models import ModelConfig
 from unimo_paddle.tasks.finetuning import TRAIN_SPLIT
 from unimo_paddle.tasks.image_records import Image, ImageDataConfig, LabelledImage, Text
@@ -62,6 +61,12 @@ class RetrievalDataConfig(ImageDataConfig):
             raise UserError(
                 f"task.data.size_columns is {list(self.size_columns)}; give [width, height] or "
                 "[height, width]"
+            )
+        is_usual = self.size_columns == SIZES
+        if self.source != "original" and (self.features or self.image_ids or not is_usual):
+            raise UserError(
+                "task.data.features, image_ids and size_columns have no effect on task.data.source "
+                f"{self.source}; leave them out"
             )
 
 
@@ -335,8 +340,7 @@ def read_features(path: Path, table: PairTable) -> tuple[np.ndarray, np.ndarray]
             arrays = [np.asarray(file[name]) for name in FEATURE_NAMES]
     except UserError:
         raise
-    # A header that claims more than there is memory for ends in a MemoryError at once.
-    except (OSError, ValueError, AttributeError, MemoryError, zipfile.BadZipFile) as error:
+    except (OSError, *ARCHIVE_DAMAGES) as error:
         problem = str(error)[:100]
         raise UserError(
             f"task.mined {path} is no readable .npz file ({problem}); make it anew"

@@ -106,6 +106,14 @@ class Seq2SeqTask(WritingTask):
                 f"tokens, less than max_source_length {self.data.max_source_length} or "
                 f"max_target_length {longest}; raise it or lower them"
             )
+        needed = self.data.max_source_length + max(longest, 1 + self.generation.max_length)
+        if self.data.continuous_positions and needed > model.max_text_length:
+            raise UserError(
+                f"model.max_positions {model.max_positions} holds {model.max_text_length} tokens, "
+                "but with task.data.continuous_positions a source of "
+                f"{self.data.max_source_length} and its target take {needed}; lower "
+                "task.data.max_source_length"
+            )
 
     # ---- host half
 
@@ -121,9 +129,13 @@ class Seq2SeqTask(WritingTask):
 
     def parse(self, item: Mapping[str, Any]) -> SourceRecord:
         """A record from ``tgt``, where it is there, and the source columns."""
-        sources = tuple(str(value) for name, value in item.items() if name not in NOT_SOURCES)
-        if not sources:
+        given = {name: value for name, value in item.items() if name not in NOT_SOURCES}
+        if not given:
             raise Fault(f"no column of a source, only {', '.join(item) or 'nothing'}")
+        for name, value in given.items():
+            if not isinstance(value, str | int | float) or isinstance(value, bool):
+                raise Fault(f"'{name}' must be text, not {str(value)[:40]!r}")
+        sources = tuple(map(str, given.values()))
         target = item.get(TARGET_COLUMN)
         if target is not None:
             check_text(target, TARGET_COLUMN)

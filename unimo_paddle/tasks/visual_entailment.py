@@ -36,6 +36,7 @@ from unimo_paddle.tasks.image_records import (
     ImageDataConfig,
     ImageTask,
     Text,
+    check_file_list,
     check_ids,
     check_text_length,
     id_of,
@@ -64,6 +65,7 @@ class EntailmentDataConfig(ImageDataConfig):
                 "task.data.image_dir and task.data.columns have no effect on task.data.source "
                 f"{self.source}; leave them out"
             )
+        check_file_list(self.file_list_root, self.source)
 
 
 @TaskConfig.register_subclass("visual_entailment")

@@ -87,6 +87,11 @@ class VqaConfig(TaskConfig):
                 "task.data.source original: the authors released no questions; choose files or "
                 "scenes"
             )
+        if self.data.is_original:
+            raise UserError(
+                "task.data.compatibility original: the authors released no program for questions; "
+                "choose standard"
+            )
 
     def build(self, model: ModelConfig, assets_dir: Path) -> VqaTask:
         """Make the task for a model of these sizes."""

@@ -39,6 +39,7 @@ from unimo_paddle.tasks.segments import take
 GENERATE = "generate"  # name of the service
 # Tells draws of equal inputs apart; of no use to beams, which have no such field.
 SEED = Field("seed", (), "int64", 0)
+LARGEST_SEED = 2**32  # more bits do not count
 WRITTEN_AT_ONCE = 32  # records of a batch
 
 
@@ -120,14 +121,15 @@ class WritingTask(FineTuningTask):
             first_position: of the [CLS]; by default the model's first.
         """
         ids = self.tokenizer.encode(prefix)
-        room = self.model.max_text_length - 1 - self.generation.max_length
+        first = self.model.first_position if first_position is None else first_position
+        # Where positions go on, the source has taken some of them.
+        room = self.model.max_positions - first - 1 - self.generation.max_length
         if len(ids) > room:
             raise UserError(
                 f"a prefix of {len(ids)} tokens and task.generation.max_length "
                 f"{self.generation.max_length} leave no room in model.max_positions "
                 f"{self.model.max_positions}; shorten it to {room}"
             )
-        first = self.model.first_position if first_position is None else first_position
         begun = begin_target(source, ids, first_position=first)
         return begun | ({SEED.name: np.int64(0)} if SEED in self.writing_inputs else {})
 
@@ -169,7 +171,12 @@ class WritingTask(FineTuningTask):
         self, records: Sequence[Any], serve: Callable[[str, Stream], Arrays]
     ) -> dict[int, Prediction]:
         """What is written for each usable record, by its index."""
-        encode = lambda record, rng: self.begin(record)  # noqa: E731
+
+        def encode(record: Any, rng: np.random.Generator) -> Sample:
+            begun = self.begin(record)
+            # By one seed all records of equal contexts would draw by the same numbers.
+            return begun | ({SEED.name: rng.integers(LARGEST_SEED)} if SEED.name in begun else {})
+
         stream = Stream("texts", records, encode, self.writing_inputs, WRITTEN_AT_ONCE)
         outputs = dict(serve(GENERATE, stream))
         indices = outputs.pop("index").tolist()
@@ -325,7 +332,9 @@ def write_texts(
 def decode_texts(
     outputs: Arrays, tokenizer: Tokenizer, *, end_token: int, given: Sequence[int] = ()
 ) -> list[Prediction]:
-    """The texts of each sample, best first: ``text``, ``score``, and all where there are more.
+    """The texts of each sample: ``text`` and ``score`` of the first, and all where there are more.
+
+    Those of a beam come best first, and drawn ones as they were drawn.
 
     Args:
         given: the tokens that all texts were begun with.

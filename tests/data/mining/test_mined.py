@@ -9,6 +9,8 @@ import pytest
 from safetensors import safe_open
 
 from tests.conftest import draw_picture, write_picture_file
+from tests.data.regions.checking import import_from
+from tests.data.regions.samples import detect, retrieval_line, write_lines
 from unimo_paddle.data.image_files import read_image
 from unimo_paddle.data.mining import Mined, MiningOptions, mine
 from unimo_paddle.errors import UserError
@@ -176,6 +178,30 @@ def test_images_that_cannot_be_read_are_left_out(world: MiningOptions) -> None:
     (world.pairs.parent / "pairs/1.jpg").write_bytes(b"no image")
     mined = mine(world)
     assert mined.images(1) == [] and len(mined.images(0)) == 3
+
+
+def test_pairs_whose_images_are_only_in_a_store_are_mined_for(
+    world: MiningOptions, caplog: pytest.LogCaptureFixture
+) -> None:
+    folder = world.pairs.parent
+    lines = [retrieval_line(detect(str(number), number)) for number in range(3)]
+    store = import_from("original", write_lines(folder / "features.tsv", lines))
+    (folder / "pairs/1.jpg").unlink()
+    found = mine(MiningOptions(**{**vars(world), "regions": (store.path,)}))
+    assert [near.text for near in found.texts(1)] == TEXTS[1:2]
+    assert found.images(1) == [] and len(found.images(0)) == 3
+    assert "1 of 3 images of pairs and splits have no file" in caplog.text
+
+
+def test_another_store_of_regions_is_mined_with_anew(world: MiningOptions) -> None:
+    folder, found = world.pairs.parent, []
+    for name in ("first", "second"):
+        lines = [retrieval_line(detect(number, len(name))) for number in ("0", "1", "2")]
+        path = write_lines(folder / f"{name}.tsv", lines)
+        store = import_from("original", path, output=folder / name)
+        options = MiningOptions(**{**vars(world), "images": None, "regions": (store.path,)})
+        found.append(mine(options).metadata["key"])
+    assert found[0] != found[1]
 
 
 def test_objects_decide_where_both_sides_have_them(world: MiningOptions) -> None:

@@ -16,9 +16,18 @@ from unimo_paddle.data.regions import RegionStore, RegionStores
 from unimo_paddle.data.regions.coverage import measure_coverage
 from unimo_paddle.data.regions.formats import SourceOptions, open_source
 from unimo_paddle.data.regions.importing import import_regions
+from unimo_paddle.data.regions.layout import FORMAT, VERSION
+from unimo_paddle.data.regions.store import map_arrays
 from unimo_paddle.errors import UserError
 
 CONFIG = ImageConfig(kind="regions", feature_size=8)
+
+
+def manifest_of(files: object) -> bytes:
+    """A manifest of no images that lists these files."""
+    counts = {"num_images": 0, "num_regions": 0, "has_background": True, "key": {}}
+    about = {"format": FORMAT, "version": VERSION}
+    return json.dumps({**about, **counts, "files": files}).encode()
 
 
 @pytest.fixture
@@ -148,6 +157,8 @@ def test_a_changed_byte_is_found(store: RegionStore) -> None:
         ("manifest.json", b'{"format": "unimo_paddle regions", "version": 9}', "has version 9"),
         ("manifest.json", b'{"format": "unimo_paddle regions", "version": 1}', "has no num_images"),
         ("manifest.json", None, "is no store of regions"),
+        ("manifest.json", manifest_of([]), "does not list files"),
+        ("manifest.json", manifest_of({"boxes.npy": 5}), "does not list files"),
     ],
 )
 def test_damage_is_one_clear_line(
@@ -160,6 +171,14 @@ def test_damage_is_one_clear_line(
     with pytest.raises(UserError, match=message) as caught:
         RegionStore(store.path)
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("write", [np.savez, np.save])
+def test_an_array_of_another_kind_is_one_clear_line(store: RegionStore, write) -> None:
+    with (store.path / "boxes.npy").open("wb") as file:
+        write(file, 1.0)
+    with pytest.raises(UserError, match=r"boxes\.npy is no array"):
+        map_arrays(store.path, len(store), store.manifest["num_regions"])
 
 
 def test_the_same_import_is_not_done_again_and_another_is_refused(tmp_path: Path) -> None:

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import json
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import pytest
 
 from tests.data.rewriting.cases import make_records
 from unimo_paddle.data.rewriting.store import (
+    VERSION,
     Rewrite,
     RewrittenCaptions,
     Row,
@@ -107,6 +109,40 @@ def test_another_file_is_refused(tmp_path: Path, content: bytes) -> None:
     (tmp_path / "file").write_bytes(content)
     with pytest.raises(UserError, match="no file of rewritten captions"):
         RewrittenCaptions(tmp_path / "file")
+
+
+def with_header(path: Path, change: Callable[[dict], None]) -> bytes:
+    """A whole file whose header says something else."""
+    data = path.read_bytes()
+    size = int.from_bytes(data[:8], "little")
+    header = json.loads(data[8 : 8 + size])
+    change(header)
+    text = json.dumps(header).encode()
+    return len(text).to_bytes(8, "little") + text + data[8 + size :]
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda header: header["__metadata__"].update(rewriting="[1]"),
+        lambda header: header["__metadata__"].update(rewriting=f'{{"version": {VERSION}}}'),
+        lambda header: header.update(bases=[0, 4]),
+        lambda header: header["bases"].pop("data_offsets"),
+        lambda header: header["bases"].update(data_offsets=[0]),
+        lambda header: header["bases"].update(data_offsets=[-4, 0]),
+        lambda header: header["bases"].update(data_offsets=["0", "4"]),
+        lambda header: header["bases"].update(shape=[10**9]),
+        lambda header: header["bases"].update(shape=[2, 2]),
+        lambda header: header["bases"].update(dtype="F64"),
+    ],
+)
+def test_a_header_that_makes_no_sense_is_refused(
+    tmp_path: Path, change: Callable[[dict], None]
+) -> None:
+    path = write(tmp_path, [6])
+    path.write_bytes(with_header(path, change))
+    with pytest.raises(UserError, match="no file of rewritten captions"):
+        RewrittenCaptions(path)
 
 
 def test_a_missing_file_is_refused(tmp_path: Path) -> None:

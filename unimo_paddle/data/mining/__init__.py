@@ -4,7 +4,15 @@
 in meaning bring knowledge of one modality into contrastive learning.
 """
 
-from unimo_paddle.data.mining.mined import Mined, MinedImage, MinedText
+from unimo_paddle.data.mining.mined import Mined, MinedImage, MinedLists, MinedText
 from unimo_paddle.data.mining.miner import MiningOptions, Model, mine
 
-__all__ = ["Mined", "MinedImage", "MinedText", "MiningOptions", "Model", "mine"]
+__all__ = [
+    "Mined",
+    "MinedImage",
+    "MinedLists",
+    "MinedText",
+    "MiningOptions",
+    "Model",
+    "mine",
+]

@@ -16,7 +16,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
@@ -55,6 +55,23 @@ class MinedText:
 
     text: str
     score: float
+
+
+@dataclass(frozen=True)
+class MinedLists:
+    """All that some record of a file of pairs has for a neighbour, without the neighbourhoods.
+
+    Args:
+        path: the file that ``tools/prepare_data.py mine`` wrote.
+        images_dir: the folder that the images lie in.
+        images: their absolute paths; there need be no files any more.
+        texts: the sentences.
+    """
+
+    path: Path
+    images_dir: Path
+    images: Sequence[Path]
+    texts: Sequence[str]
 
 
 class Mined:
@@ -116,6 +133,13 @@ class Mined:
     def draw_texts(self, record: int, count: int, rng: np.random.Generator) -> list[MinedText]:
         """Some of a record's sentences, as ``draw_images``."""
         return self._texts_at(*_draw(*self._neighbours("text", record), count, rng))
+
+    def lists(self, *, images: bool = True, texts: bool = True) -> MinedLists:
+        """What the file lists of both sides, or of one alone."""
+        root = self.images_dir.resolve()
+        paths = [root / name for name in self._images or ()] if images else []
+        sentences = self._texts if texts and self._texts is not None else ()
+        return MinedLists(self.path, root, paths, sentences)
 
     def summary(self) -> str:
         """What the file holds, in one line."""

@@ -20,7 +20,8 @@ from unimo_paddle.data.mining.mined import Column, Mined, read_metadata, write_m
 from unimo_paddle.data.mining.neighbours import EXACT_ROWS
 from unimo_paddle.data.mining.sides import columns_of
 from unimo_paddle.data.mining.text_side import TextSide
-from unimo_paddle.data.shards import folder_of
+from unimo_paddle.data.regions import RegionStores
+from unimo_paddle.data.shards import folder_of, is_there
 from unimo_paddle.data.sources import read_images, read_pairs
 from unimo_paddle.errors import UserError
 
@@ -53,6 +54,7 @@ class MiningOptions:
         num_neighbours: of each record on each side.
         by: "objects" or "looks"; None takes objects where both sides have them.
         objects: JSON lines of the images' objects; None looks for objects.jsonl in the folder.
+        regions: stores of the regions of pairs' and splits' images, whose files need not exist.
         exact_rows: up to so many features are searched exactly.
     """
 
@@ -64,6 +66,7 @@ class MiningOptions:
     num_neighbours: int = 100
     by: str | None = None
     objects: Path | None = None
+    regions: tuple[Path, ...] = ()
     exact_rows: int = EXACT_ROWS
 
     def __post_init__(self) -> None:
@@ -105,8 +108,11 @@ class _Job:
 
     def __init__(self, options: MiningOptions, model: Model | None) -> None:
         self.options, self.model = options, model
-        self.records = read_pairs(options.pairs)
-        self.split_records = [record for split in options.splits for record in read_pairs(split)]
+        self.stores = RegionStores(options.regions) if options.regions else None
+        self.records = read_pairs(options.pairs, stores=self.stores)
+        self.split_records = [
+            record for split in options.splits for record in read_pairs(split, stores=self.stores)
+        ]
         self.collection = self.way = None
         if options.images:
             paths = list(read_images(options.images))
@@ -125,12 +131,29 @@ class _Job:
             "num_neighbours": options.num_neighbours,
             "exact_rows": options.exact_rows,
         }
+        if self.stores:  # which records can be used depends on them
+            key |= {"regions": [store.manifest["key"] for store in self.stores.stores]}
         if self.collection:
             own = [record.image for record in [*self.records, *self.split_records]]
+            own = self._with_files(own)
             labels = [self.collection.objects] if self.collection.objects else []
             seen = quick_fingerprint_of([*self.collection.paths, *own, *labels])
             key |= {"images": seen, "by": self.way}
         return key
+
+    def _with_files(self, images: Sequence[Path]) -> list[Path]:
+        """Images that there are; the regions of the others are in a store."""
+        if self.stores is None:
+            return list(images)
+        found = [image for image in images if is_there(image)]
+        if len(found) < len(images):
+            logger.warning(
+                "%d of %d images of pairs and splits have no file: copies of them may be found, "
+                "and only objects tell what is near them",
+                len(images) - len(found),
+                len(images),
+            )
+        return found
 
     def run(self, shop: Workshop) -> tuple[list[Column], dict[str, str]]:
         """The columns of the file, and by what both sides were compared."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import zipfile
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -192,6 +193,10 @@ def _read_manifest(path: Path) -> dict[str, Any]:
     missing = [key for key in _NEEDED if key not in manifest]
     if missing:
         raise UserError(f"{file} has no {missing[0]}; {_REMEDY}")
+    files = manifest["files"]
+    entries = files.values() if isinstance(files, dict) else [None]
+    if not all(isinstance(e, dict) and {"bytes", "sha256"} <= e.keys() for e in entries):
+        raise UserError(f"{file} does not list files with their sizes and checksums; {_REMEDY}")
     return manifest
 
 
@@ -206,13 +211,16 @@ def map_arrays(path: Path, num_images: int, num_regions: int) -> dict[str, np.nd
             continue
         try:
             # A plain view of the map: slices of it cost less, and nothing is ever written.
-            arrays[name] = np.load(file, mmap_mode="r", allow_pickle=False).view(np.ndarray)
+            array = np.load(file, mmap_mode="r", allow_pickle=False).view(np.ndarray)
+            found = len(array)
         except OSError as error:
             raise UserError(f"{file} cannot be read: {error.strerror}; {_REMEDY}") from None
-        except ValueError:
+        # An archive of arrays has no view, and a single number no length.
+        except (ValueError, AttributeError, TypeError, EOFError, zipfile.BadZipFile):
             raise UserError(f"{file} is no array; {_REMEDY}") from None
-        if len(arrays[name]) != rows:
-            raise UserError(f"{file} has {len(arrays[name])} rows, not {rows}; {_REMEDY}")
+        if found != rows:
+            raise UserError(f"{file} has {found} rows, not {rows}; {_REMEDY}")
+        arrays[name] = array
     return arrays
 
 

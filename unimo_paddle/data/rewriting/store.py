@@ -252,22 +252,38 @@ def _map(path: Path) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
             size = int.from_bytes(file.read(8), "little")
             header = json.loads(file.read(min(size, 1 << 20)))
         metadata = json.loads(header["__metadata__"]["rewriting"])
-        places = {name: header[name] for name in _TYPES}
+        version = metadata.get("version")
+        if version == VERSION and not {"fingerprint", "counts"} <= metadata.keys():
+            raise ValueError("metadata that lack something")
+        places = {name: _place(header[name], dtype) for name, dtype in _TYPES.items()}
     except OSError as error:
         raise UserError(f"{path} cannot be read: {error.strerror}; {remedy}") from None
-    except (ValueError, KeyError, TypeError):
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
         raise UserError(f"{path} is {what}; {remedy}") from None
-    if metadata.get("version") != VERSION:
-        raise UserError(f"{path} has version {metadata.get('version')}, not {VERSION}; {remedy}")
-    last = max(place["data_offsets"][1] for place in places.values())
+    if version != VERSION:
+        raise UserError(f"{path} has version {version}, not {VERSION}; {remedy}")
+    last = max(last for _, last in places.values())
     if path.stat().st_size != 8 + size + last:
         raise UserError(f"{path} is cut off: {path.stat().st_size} bytes; {remedy}")
-    return metadata, {name: _map_array(path, 8 + size, place) for name, place in places.items()}
+    arrays = {
+        name: _map_array(path, dtype, 8 + size + places[name][0], 8 + size + places[name][1])
+        for name, dtype in _TYPES.items()
+    }
+    return metadata, arrays
 
 
-def _map_array(path: Path, begin: int, place: dict[str, Any]) -> np.ndarray:
-    dtype = next(dtype for dtype, name in _NAMES.items() if name == place["dtype"])
-    first, last = place["data_offsets"]
-    if first == last:
+def _place(entry: dict[str, Any], dtype: str) -> tuple[int, int]:
+    """First byte and end of an array behind the header, whose entry may say anything."""
+    first, last = entry["data_offsets"]
+    (length,) = entry["shape"]
+    is_whole = last - first == length * np.dtype(dtype).itemsize
+    if entry["dtype"] != _NAMES[dtype] or not 0 <= first <= last or not is_whole:
+        raise ValueError(f"entry {entry}")
+    return int(first), int(last)
+
+
+def _map_array(path: Path, dtype: str, begin: int, end: int) -> np.ndarray:
+    if begin == end:  # nothing can be mapped
         return np.zeros(0, dtype)
-    return np.memmap(path, dtype, "r", offset=begin + first, shape=tuple(place["shape"]))
+    shape = ((end - begin) // np.dtype(dtype).itemsize,)
+    return np.memmap(path, dtype, "r", offset=begin, shape=shape)
