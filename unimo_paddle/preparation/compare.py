@@ -140,8 +140,10 @@ class Facts:
         return is_fine, text
 
     def _classes(self) -> tuple[bool, str]:
-        if self.are_same is None or not len(self.are_same):
+        if self.are_same is None:
             return True, "Classes are not compared: not both stores have them."
+        if not len(self.are_same):
+            return False, "No region has a match, so no class can be compared."
         share = float(self.are_same.mean())
         return share >= GOOD_CLASSES, f"Classes agree for {share:.1%} of the matched regions."
 
