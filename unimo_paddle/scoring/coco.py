@@ -15,7 +15,7 @@ from pathlib import Path
 
 from unimo_paddle.errors import UserError
 from unimo_paddle.metrics.ptb import caption_words
-from unimo_paddle.scoring.files import read_json, records
+from unimo_paddle.scoring.files import read_json, read_results, records
 from unimo_paddle.scoring.report import Score
 from unimo_paddle.scoring.texts import Texts, add_metrics, measure_texts
 
@@ -45,16 +45,8 @@ def read_captions(
     right: dict[int | str, list[str]] = defaultdict(list)
     for _, (image, caption) in records(annotations, read_json(annotations, "annotations"), FIELDS):
         right[image].append(caption)
-    written: dict[int | str, str] = {}
-    for number, (image, caption) in records(results, read_json(results), FIELDS):
-        if image in written:
-            raise UserError(f"{results} record {number}: image {image} again; give it once")
-        if image not in right:
-            raise UserError(
-                f"{results} record {number}: image {image} has no caption in {annotations}; give "
-                "the annotations of the same split"
-            )
-        written[image] = caption
+    unknown = f"has no caption in {annotations}; give the annotations of the same split"
+    written = read_results(results, FIELDS, right, name="image {}", unknown=unknown)
     if not written:
         raise UserError(f"{results}: no captions; give a list of image_id and caption")
     return written, dict(right)

@@ -16,7 +16,7 @@ import numpy as np
 
 from unimo_paddle.errors import UserError
 from unimo_paddle.metrics.coqa import answer_scores, domain_members
-from unimo_paddle.scoring.files import read_json, records
+from unimo_paddle.scoring.files import read_json, read_results, records
 from unimo_paddle.scoring.report import Score, mean_score
 
 Turn = tuple[str, int]
@@ -32,7 +32,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def measure(arguments: argparse.Namespace) -> list[Score]:
     """F1 and exact match of each domain."""
     answers, source_of = read_conversations(arguments.data)
-    predictions = _read_predictions(arguments.predictions, answers)
+    predictions = read_results(
+        arguments.predictions,
+        {"id": str, "turn_id": int, "answer": str},
+        answers,
+        name="turn {1} of {0}",
+        unknown="is not asked; give the data of the same split",
+    )
     missing = [turn for turn in answers if turn not in predictions]
     print(f"{len(answers)} questions about {len(source_of)} passages")
     if missing:
@@ -84,18 +90,3 @@ def _turns(path: Path, number: int, answers: Any) -> dict[int, str]:
 
 def _inside(path: Path, number: int) -> Path:
     return Path(f"{path} record {number},")
-
-
-def _read_predictions(path: Path, asked: dict[Turn, list[str]]) -> dict[Turn, str]:
-    fields = {"id": str, "turn_id": int, "answer": str}
-    predictions: dict[Turn, str] = {}
-    for number, (story, turn, answer) in records(path, read_json(path), fields):
-        if (story, turn) in predictions:
-            raise UserError(f"{path} record {number}: turn {turn} of {story} again; give it once")
-        if (story, turn) not in asked:
-            raise UserError(
-                f"{path} record {number}: turn {turn} of {story} is not asked; give the data of "
-                "the same split"
-            )
-        predictions[story, turn] = answer
-    return predictions

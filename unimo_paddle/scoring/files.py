@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Container, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -75,3 +75,31 @@ def records(
                     + "; give it as the published files do"
                 )
         yield number, tuple(item[name] for name in fields)
+
+
+def read_results(
+    path: Path,
+    fields: Mapping[str, type | tuple[type, ...]],
+    known: Container[Any],
+    *,
+    name: str,
+    unknown: str,
+) -> dict[Any, Any]:
+    """What a list of results says of each item, which must be known and occur once.
+
+    Args:
+        fields: type by name: the key of an item, of one field or several, and what is said of it.
+        known: keys of the items that may occur.
+        name: of an item in messages, with places for the fields of its key.
+        unknown: what is wrong with an item that is not known, and the remedy.
+    """
+    results: dict[Any, Any] = {}
+    for number, (*key, value) in records(path, read_json(path), fields):
+        item = tuple(key) if len(key) > 1 else key[0]
+        where = f"{path} record {number}: {name.format(*key)}"
+        if item in results:
+            raise UserError(f"{where} again; give it once")
+        if item not in known:
+            raise UserError(f"{where} {unknown}")
+        results[item] = value
+    return results

@@ -18,7 +18,7 @@ import numpy as np
 
 from unimo_paddle.errors import UserError
 from unimo_paddle.metrics.vqa import answer_accuracy
-from unimo_paddle.scoring.files import read_json, records
+from unimo_paddle.scoring.files import read_json, read_results, records
 from unimo_paddle.scoring.report import Score, mean_score
 
 QUESTION_FIELDS = {"question_id": (int, str), "image_id": (int, str), "answers": list}
@@ -45,7 +45,7 @@ def measure(arguments: argparse.Namespace) -> list[Score]:
         raise UserError(f"{path}: no questions; give the published annotations")
     if arguments.questions:
         _check_questions(arguments.questions, path, {question for question, _, _ in asked})
-    predictions = _read_results(arguments.results, {question for question, _, _ in asked})
+    predictions = _read_predictions(arguments.results, {question for question, _, _ in asked})
     values = np.array(
         [
             answer_accuracy(predictions[question], _answers(path, number, answers))
@@ -78,18 +78,14 @@ def _answers(path: Path, number: int, answers: list[Any]) -> list[str]:
     return found
 
 
-def _read_results(path: Path, questions: set[int | str]) -> dict[int | str, str]:
-    fields = {"question_id": (int, str), "answer": str}
-    predictions: dict[int | str, str] = {}
-    for number, (question, answer) in records(path, read_json(path), fields):
-        if question in predictions:
-            raise UserError(f"{path} record {number}: question {question} again; give it once")
-        if question not in questions:
-            raise UserError(
-                f"{path} record {number}: question {question} is not annotated; give the "
-                "annotations of the same split"
-            )
-        predictions[question] = answer
+def _read_predictions(path: Path, questions: set[int | str]) -> dict[int | str, str]:
+    predictions = read_results(
+        path,
+        {"question_id": (int, str), "answer": str},
+        questions,
+        name="question {}",
+        unknown="is not annotated; give the annotations of the same split",
+    )
     missing = questions - predictions.keys()
     if missing:
         raise UserError(
