@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import re
 from pathlib import Path
 from types import ModuleType
@@ -22,6 +23,7 @@ from tests.data.regions.samples import (
     detect,
     lxmert_line,
     retrieval_line,
+    uniter_arrays,
     write_lines,
 )
 from unimo_paddle.data.regions import RegionStore
@@ -88,6 +90,7 @@ def test_a_report_can_be_had_later(
         (["no.tsv"], r"no\.tsv does not exist; check the path"),
         (["features.tsv", "--images", "nowhere"], "--images nowhere is no folder"),
         (["features.tsv", "--samples", "0"], "--samples is 0; give at least 1"),
+        (["features.tsv", "--bad_record_limit", "5"], "limit is 5.0; give a share from 0 to 1"),
         (["features.tsv", "--size_columns", "width", "width"], "--size_columns is width width"),
     ],
 )
@@ -157,6 +160,16 @@ def test_boxes_are_drawn_over_the_images_at_hand(store: RegionStore, tmp_path: P
     assert drawn.shape == plain.shape
     changed = np.abs(drawn.astype(int) - plain).max(axis=2) > 60
     assert 0.01 < changed.mean() < 0.6
+
+
+def test_the_page_names_files_whose_names_are_no_unicode(tmp_path: Path) -> None:
+    folder, output = tmp_path / "features", tmp_path / "store"
+    folder.mkdir()
+    np.savez(folder / "1.npz", **uniter_arrays(FOUND[1]))
+    with open(os.fsencode(folder) + b"/\xff.npz", "w"):
+        pass
+    run(regions, "--format", "npz", folder, "--output", output)
+    assert "\\udcff.npz" in (output / "report.html").read_text("utf-8")
 
 
 @pytest.mark.parametrize(

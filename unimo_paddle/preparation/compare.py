@@ -70,10 +70,8 @@ def run(arguments: argparse.Namespace) -> None:
     facts = Facts(first, second, len(pairs), compared)
     for is_fine, text in facts.findings():
         print(text if is_fine else f"mind: {text}")
-    parts = _page(facts, arguments)
-    arguments.report.parent.mkdir(parents=True, exist_ok=True)
     title = f"{first.path.name} beside {second.path.name}"
-    arguments.report.write_text(html.page(title, parts), "utf-8")
+    html.write_page(arguments.report, title, _page(facts, arguments))
     print(f"written: {arguments.report}")
 
 

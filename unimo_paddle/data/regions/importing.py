@@ -90,6 +90,8 @@ def import_regions(
             empty left out; they are counted.
         bad_record_limit: share of the records that may be unusable (at least 10 may).
     """
+    if not 0.0 <= bad_record_limit <= 1.0:
+        raise UserError(f"--bad_record_limit is {bad_record_limit}; give a share from 0 to 1")
     options = options | ({"cut_boxes": True} if cuts_boxes else {})
     key = _key_of(source, options)
     if output.exists():
