@@ -1,16 +1,20 @@
-"""What several processes make at once: whole or not there."""
+"""What several processes make at once: whole or not there, or made by one of them only."""
 
 from __future__ import annotations
 
+import errno
+import fcntl
 import os
+import signal
 import socket
 import time
 from pathlib import Path
 
 import pytest
 
-from unimo_paddle.data.publish import name_unfinished, publish
+from unimo_paddle.data.publish import name_unfinished, publish, sole_writer
 from unimo_paddle.data.scenes import SceneConfig, dataset, ensure_scenes
+from unimo_paddle.errors import UserError
 
 
 def write_slowly(folder: Path) -> None:
@@ -119,3 +123,82 @@ def test_what_a_killed_process_left_is_removed_after_a_day(
     publish(tmp_path / "made", lambda path: path.touch())
     assert others[0].exists() == is_kept
     assert others[1].exists()  # of another path
+
+
+# ---- one writer
+
+
+def test_a_second_writer_is_refused_and_the_first_goes_on(tmp_path: Path) -> None:
+    lock, output = tmp_path / "deep/.lock", tmp_path / "made"
+    with sole_writer(lock, output):
+        for _ in range(2):  # being refused takes nothing away from the first
+            refused = pytest.raises(UserError, match=r"another process is making .*made now.*wait")
+            with refused, sole_writer(lock, output):
+                pytest.fail("two at once")
+        assert lock.is_file()
+    assert not lock.exists()
+    with sole_writer(lock, output):
+        pass
+
+
+def test_a_failure_lets_the_lock_go(tmp_path: Path) -> None:
+    with pytest.raises(OSError, match="no space left"), sole_writer(tmp_path / "lock", tmp_path):
+        raise OSError("no space left")
+    assert not (tmp_path / "lock").exists()
+
+
+def test_a_killed_writer_blocks_nobody(tmp_path: Path) -> None:
+    lock = tmp_path / "lock"
+    ready, begun = os.pipe()
+    pid = os.fork()
+    if pid == 0:
+        try:
+            with sole_writer(lock, tmp_path):
+                os.write(begun, b"1")
+                signal.pause()
+        finally:
+            os._exit(0)
+    os.read(ready, 1)
+    with pytest.raises(UserError, match="another process"), sole_writer(lock, tmp_path):
+        pass
+    os.kill(pid, signal.SIGKILL)
+    os.waitpid(pid, 0)
+    assert lock.exists()  # nobody could take it away
+    with sole_writer(lock, tmp_path):
+        pass
+    assert not lock.exists()
+
+
+def test_a_lock_that_its_holder_has_just_taken_away_is_made_anew(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lock, calls, flock = tmp_path / "lock", [], fcntl.flock
+
+    def taken_away_before(file, operation: int) -> None:
+        if not calls:
+            lock.unlink()
+        calls.append(operation)
+        flock(file, operation)
+
+    monkeypatch.setattr(fcntl, "flock", taken_away_before)
+    with sole_writer(lock, tmp_path):
+        assert lock.exists() and len(calls) == 2
+
+
+def test_a_file_system_without_locks_is_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def without(file, operation: int) -> None:
+        raise OSError(errno.ENOLCK, "No locks available")
+
+    monkeypatch.setattr(fcntl, "flock", without)
+    with sole_writer(tmp_path / "lock", tmp_path / "made"):
+        pass
+    assert "cannot be locked (No locks available): nothing keeps a second" in caplog.text
+
+
+def test_a_place_that_is_no_folder_is_one_line(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    refused = pytest.raises(UserError, match=r"file cannot be written to: .*; choose another outp")
+    with refused, sole_writer(tmp_path / "file/lock", tmp_path / "file"):
+        pass

@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import io
 import json
-import tarfile
 from pathlib import Path
 
-import cv2
 import numpy as np
 import pytest
 
 from tests.conftest import draw_picture
+from tests.data.shard_files import NUM_SHARDS, SAMPLES, picture_bytes, write_shard, write_shards
 from unimo_paddle.data import shards
 from unimo_paddle.data.fields import Field
 from unimo_paddle.data.image_files import read_image
@@ -19,23 +17,6 @@ from unimo_paddle.data.leaks import check_leaks
 from unimo_paddle.data.loader import Loader, Stream
 from unimo_paddle.data.sources import read_images, read_pairs
 from unimo_paddle.errors import BadSample, UserError
-
-NUM_SHARDS, SAMPLES = 3, 7
-
-
-def picture_bytes(seed: int) -> bytes:
-    pixels = draw_picture(seed, size=(24, 32))
-    return cv2.imencode(".png", cv2.cvtColor(pixels, cv2.COLOR_RGB2BGR))[1].tobytes()
-
-
-def write_shard(path: Path, members: dict[str, bytes]) -> Path:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with tarfile.open(path, "w") as archive:
-        for name, data in members.items():
-            member = tarfile.TarInfo(name)
-            member.size = len(data)
-            archive.addfile(member, io.BytesIO(data))
-    return path
 
 
 @pytest.fixture(autouse=True)
@@ -48,20 +29,14 @@ def cache_dir(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 @pytest.fixture
 def pattern(tmp_path: Path) -> Path:
     """Three shards of seven pairs, named by a range."""
-    for number in range(NUM_SHARDS):
-        members = {}
-        for place in range(number * SAMPLES, (number + 1) * SAMPLES):
-            members[f"{place:06d}.png"] = picture_bytes(place)
-            members[f"{place:06d}.txt"] = f"picture {place}\nthe {place}th".encode()
-        write_shard(tmp_path / f"shards/{number:02d}.tar", members)
-    return tmp_path / "shards/{00..02}.tar"
+    return write_shards(tmp_path / "shards")
 
 
 def test_pairs_of_shards_are_those_of_their_members(pattern: Path) -> None:
     records = read_pairs(pattern)
     assert len(records) == NUM_SHARDS * SAMPLES
     record = records[8]
-    assert record.captions == ("picture 8", "the 8th")
+    assert record.captions == ("picture 8 of the sea", "the 8th")
     assert record.image == pattern.parent / "01.tar/000008.png"
     np.testing.assert_array_equal(read_image(record.image), draw_picture(8, size=(24, 32)))
     assert [x.group for x in records] == list(range(len(records)))

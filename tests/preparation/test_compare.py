@@ -59,6 +59,18 @@ def test_what_differs_is_told_and_the_worst_image_comes_first(
     assert text.index("<figcaption>3: 6 and 6 regions") < text.index("<figcaption>0: 6 and 6")
 
 
+def test_stores_without_a_matching_region_are_told(
+    tmp_path: Path, capsys: pytest.CaptureFixture
+) -> None:
+    moved = [replace(item, boxes=item.boxes * 0.01) for item in FOUND]
+    stores = make(tmp_path / "a", FOUND), make(tmp_path / "b", moved)
+    run("--stores", *stores, "--report", tmp_path / "page.html", "--worst", 1)
+    said = capsys.readouterr().out
+    assert "mind: 0.0% of the regions have a match" in said
+    assert "mind: No region has a match, so no feature can be compared" in said
+    assert "mind: No region has a match, so no class can be compared" in said
+
+
 def test_features_of_other_sizes_are_told(tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
     short = [replace(item, features=item.features[:, :4].copy()) for item in FOUND]
     stores = make(tmp_path / "a", FOUND), make(tmp_path / "b", short)

@@ -15,6 +15,7 @@ from paddle.static import InputSpec
 
 from tests.conftest import ROOT, draw_picture, write_picture_file
 from unimo_paddle.data.image_files import read_image
+from unimo_paddle.data.records import Fault
 from unimo_paddle.data.regions import RegionStore
 from unimo_paddle.data.regions.writer import StoreWriter
 from unimo_paddle.errors import UserError
@@ -248,6 +249,18 @@ def test_boxes_of_all_images_in_a_row_are_split_by_their_counts(exported: Path) 
     assert [len(part) for part in parts] == [2, 0, 3]
     with pytest.raises(UserError, match=r"has shape \[5, 4\] for 3 images; it must be \[images"):
         detector._rows_of("boxes", rows, None, 3)
+
+
+def test_an_image_in_which_nothing_is_found_is_left_out(exported: Path) -> None:
+    detector = made(exported)
+    rows = {
+        role: detector._rows_of(role, np.zeros((1, 0, width), np.float32), None, 1)[0]
+        for role, width in (("boxes", 4), ("features", FEATURE_SIZE), ("scores", NUM_CLASSES))
+    }
+    assert [x.shape for x in rows.values()] == [(0, 4), (0, FEATURE_SIZE), (0, NUM_CLASSES)]
+    prepared = detector.prepare(np.zeros((64, 96, 3), np.uint8))
+    with pytest.raises(Fault, match="the detector found nothing"):
+        detector.regions("x", prepared, rows)
 
 
 def test_boxes_with_class_and_score_are_read_as_paddledetection_gives_them(exported: Path) -> None:

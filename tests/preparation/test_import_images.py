@@ -140,6 +140,16 @@ def test_an_unknown_split_is_named(run_import, tmp_path: Path, coco_images: Path
     assert bad["where"].endswith("images[3]") and "split 'val2' is none of" in bad["reason"]
 
 
+def test_a_split_that_is_no_text_is_named(run_import, tmp_path: Path, coco_images: Path) -> None:
+    karpathy_file(tmp_path / "dataset_coco.json")
+    content = json.loads((tmp_path / "dataset_coco.json").read_text())
+    content["images"].append(content["images"][3] | {"split": ["test"]})
+    write_json(tmp_path / "dataset_coco.json", content)
+    options = ("--set", "coco", "--input", "dataset_coco.json", "--images", "coco_images")
+    (bad,) = manifest_of(run_import(karpathy, *options))["parts"]["train.jsonl"]["bad"]
+    assert bad["where"].endswith("images[4]") and "of the wrong kind" in bad["reason"]
+
+
 def coco_file(path: Path, *annotations: dict) -> Path:
     images = [
         {"license": 5, "file_name": TRAIN, "height": 24, "width": 32, "id": 9},
@@ -309,6 +319,19 @@ def test_vqa_questions_with_answers(run_import, tmp_path: Path, coco_images: Pat
     assert "100.0% of train.jsonl" in remark
 
 
+def test_somebodys_list_of_answers_is_not_overwritten(
+    run_import, tmp_path: Path, coco_images: Path
+) -> None:
+    files = vqa_files(tmp_path, YES, TWO)
+    mine = write_lines(tmp_path / "data/vqa/answers.txt", "mine")
+    options = ("--train", *files, "--images", "coco_images", "--min_count", 1)
+    with pytest.raises(UserError, match=r"answers\.txt is there and was not imported"):
+        run_import(vqa, *options)
+    assert mine.read_text() == "mine\n"
+    run_import(vqa, *options, "--replace")
+    assert mine.read_text() == "2\nyes\n"
+
+
 def test_rare_answers_leave_no_list(run_import, tmp_path: Path, coco_images: Path) -> None:
     files = vqa_files(tmp_path, YES, TWO)
     with pytest.raises(UserError, match="none of 2 answers occurs 9 times; lower min_count"):
@@ -355,9 +378,10 @@ def test_conceptual_captions_with_local_images(run_import, tmp_path: Path, patte
     assert (part["missing_images"], part["bad_records"]) == (29, 1)
 
 
-def test_a_pattern_of_unknown_parts_is_refused(run_import, tmp_path: Path) -> None:
+@pytest.mark.parametrize("pattern", ["{url}.jpg", "{row[0]}.jpg", "{row.x}.jpg", "{.jpg"])
+def test_a_pattern_of_unknown_parts_is_refused(run_import, tmp_path: Path, pattern: str) -> None:
     write_pictures(tmp_path / "cc", "x.jpg")
     write_lines(tmp_path / "train.tsv", f"a boat\t{ADDRESS}")
-    options = ("--train", "train.tsv", "--images", "cc", "--image_name", "{url}.jpg")
+    options = ("--train", "train.tsv", "--images", "cc", "--image_name", pattern)
     with pytest.raises(UserError, match=r"is no pattern of \{row\}, \{md5\} and \{crc32\}"):
         run_import(conceptual, *options)

@@ -214,6 +214,18 @@ def test_stories_of_an_address_list(run_import, read_sources, tmp_path: Path) ->
     assert bad["where"] == "lists/all_val.txt:2" and "there is no story" in bad["reason"]
 
 
+def test_a_story_that_cannot_be_read_is_named(run_import, tmp_path: Path) -> None:
+    write_story(tmp_path / "cnn", STORY)
+    (story,) = (tmp_path / "cnn").iterdir()
+    story.unlink()
+    story.mkdir()
+    write_lines(tmp_path / "lists/all_val.txt", ADDRESSES[0])
+    with pytest.raises(
+        UserError, match=r"all_val\.txt:1: .*\.story cannot be read: Is a directory"
+    ):
+        run_import(summaries, "--set", "cnndm", "--stories", "cnn", "--url_lists", "lists")
+
+
 def test_a_story_without_highlights_is_one_line(run_import, tmp_path: Path) -> None:
     write_story(tmp_path / "cnn", "Ships sailed .\n")
     write_lines(tmp_path / "lists/all_val.txt", ADDRESSES[0])
@@ -273,7 +285,7 @@ def test_unknown_titles_are_refused(run_import, tmp_path: Path) -> None:
         run_import(squad, "--train", "train.json", "--titles", "test=test.txt")
 
 
-def coqa_file(path: Path, *, last_turn: int = 2) -> Path:
+def coqa_file(path: Path, *, last_turn: int = 2, more: object = ()) -> Path:
     story = {
         "source": "gutenberg",
         "id": "story1",
@@ -302,7 +314,7 @@ def coqa_file(path: Path, *, last_turn: int = 2) -> Path:
         "name": "boats.txt",
     }
     other = [{"input_text": text, "turn_id": turn} for turn, text in ((1, "boat"), (2, "dark red"))]
-    story["additional_answers"] = {"0": other, "1": other[:1]}
+    story["additional_answers"] = {"0": other, "1": other[:1] if more == () else more}
     return write_json(path, {"version": "1.0", "data": [story]})
 
 
@@ -318,6 +330,20 @@ def test_coqa_becomes_a_row_a_turn(run_import, read_sources, tmp_path: Path) -> 
     assert [row[-1] for row in rows] == [
         *("answers", '["a boat", "boat", "boat"]', '["red", "dark red"]')
     ]
+
+
+def test_turns_in_lower_case_are_still_turns(run_import, read_sources, tmp_path: Path) -> None:
+    coqa_file(tmp_path / "dev.json")
+    output = run_import(coqa, "--dev", "dev.json", "--lower_case")
+    _, second = read_sources(output / "dev.tsv", DialogueConfig)
+    assert second.turns == ("what has ann?", "a boat", "which colour?")
+
+
+@pytest.mark.parametrize("more", [None, 5, "red"])
+def test_answers_of_people_that_are_no_list_are_named(run_import, tmp_path: Path, more) -> None:
+    coqa_file(tmp_path / "dev.json", more=more)
+    with pytest.raises(UserError, match=r"dev\.json: data\[0\]: '1' is '.*', of the wrong kind"):
+        run_import(coqa, "--dev", "dev.json")
 
 
 def test_answers_of_another_turn_are_left_out(run_import, tmp_path: Path) -> None:

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from tests.conftest import ROOT
-from tests.data.test_shards import picture_bytes, write_shard
+from tests.data.shard_files import picture_bytes, write_shard
 from tests.preparation.conftest import manifest_of, write_lines, write_pictures
 from unimo_paddle.data import fingerprints
 from unimo_paddle.data.formats import image_folder

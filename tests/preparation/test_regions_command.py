@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import re
 from pathlib import Path
 from types import ModuleType
@@ -15,12 +16,14 @@ import pytest
 from tests.conftest import Tool, draw_picture, write_picture_file
 from tests.data.regions.checking import import_from
 from tests.data.regions.samples import (
+    CLASS_NAMES,
     FEATURE_SIZE,
     NUM_CLASSES,
     bottom_up_line,
     detect,
     lxmert_line,
     retrieval_line,
+    uniter_arrays,
     write_lines,
 )
 from unimo_paddle.data.regions import RegionStore
@@ -29,7 +32,12 @@ from unimo_paddle.errors import UserError
 from unimo_paddle.preparation import region_report, regions
 from unimo_paddle.preparation.region_findings import Expected, findings
 from unimo_paddle.preparation.region_page import write_report
-from unimo_paddle.preparation.region_pictures import SIDE, draw_regions, image_files
+from unimo_paddle.preparation.region_pictures import (
+    SIDE,
+    draw_regions,
+    histograms,
+    image_files,
+)
 
 FOUND = [detect(str(number), number, num_regions=6) for number in range(4)]
 FITTING = Expected(FEATURE_SIZE, 6, NUM_CLASSES)
@@ -50,7 +58,7 @@ def run(command: ModuleType, *arguments: object) -> None:
 
 def test_one_command_makes_a_store_with_a_report(run_tool: Tool, tmp_path: Path) -> None:
     source = write_lines(tmp_path / "features.tsv", [lxmert_line(found) for found in FOUND])
-    names = write_lines(tmp_path / "names.txt", ["tree", "dog", "sky", "car"])
+    names = write_lines(tmp_path / "names.txt", CLASS_NAMES)
     records = [json.dumps({"image": f"{name}.jpg"}) for name in ("2", "9")]
     pairs = write_lines(tmp_path / "train.jsonl", records)
     output = tmp_path / "mine/regions"
@@ -82,6 +90,7 @@ def test_a_report_can_be_had_later(
         (["no.tsv"], r"no\.tsv does not exist; check the path"),
         (["features.tsv", "--images", "nowhere"], "--images nowhere is no folder"),
         (["features.tsv", "--samples", "0"], "--samples is 0; give at least 1"),
+        (["features.tsv", "--bad_record_limit", "5"], "limit is 5.0; give a share from 0 to 1"),
         (["features.tsv", "--size_columns", "width", "width"], "--size_columns is width width"),
     ],
 )
@@ -115,7 +124,7 @@ def test_what_does_not_fit_is_told_with_the_remedy(
 
 
 def test_names_of_another_detector_are_told(tmp_path: Path) -> None:
-    names = write_lines(tmp_path / "names.txt", ["__background__", "tree", "dog", "sky", "car"])
+    names = write_lines(tmp_path / "names.txt", ["__background__", *CLASS_NAMES])
     path = write_lines(tmp_path / "features.tsv", [retrieval_line(found) for found in FOUND])
     store = import_from("original", path, names=names)
     (finding,) = [item for item in findings(store, FITTING) if not item.is_fine]
@@ -151,6 +160,31 @@ def test_boxes_are_drawn_over_the_images_at_hand(store: RegionStore, tmp_path: P
     assert drawn.shape == plain.shape
     changed = np.abs(drawn.astype(int) - plain).max(axis=2) > 60
     assert 0.01 < changed.mean() < 0.6
+
+
+def test_the_page_names_files_whose_names_are_no_unicode(tmp_path: Path) -> None:
+    folder, output = tmp_path / "features", tmp_path / "store"
+    folder.mkdir()
+    np.savez(folder / "1.npz", **uniter_arrays(FOUND[1]))
+    with open(os.fsencode(folder) + b"/\xff.npz", "w"):
+        pass
+    run(regions, "--format", "npz", folder, "--output", output)
+    assert "\\udcff.npz" in (output / "report.html").read_text("utf-8")
+
+
+@pytest.mark.parametrize(
+    ("values", "said"),
+    [
+        (np.full(5000, 36), "36\nfor all 5,000"),
+        (np.float32([1, 1, 1 - 1e-6]), "1\nfor all 3"),
+        (np.zeros(7), "0\nfor all 7"),
+    ],
+)
+def test_one_value_is_said_and_not_drawn(values: np.ndarray, said: str) -> None:
+    first, second = histograms({"one": values, "several": np.arange(5)}).axes
+    assert [text.get_text() for text in first.texts] == [said]
+    assert not first.patches and not first.axison and first.get_title() == "one"
+    assert len(second.patches) == 5 and not second.texts
 
 
 def test_without_images_boxes_are_drawn_on_a_blank_of_their_size(store: RegionStore) -> None:

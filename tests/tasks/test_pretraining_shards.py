@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from tests.data.test_shards import NUM_SHARDS, SAMPLES, picture_bytes, write_shard
+from tests.data.shard_files import NUM_SHARDS, SAMPLES, picture_bytes, write_shard, write_shards
 from unimo_paddle.config import RunConfig
 from unimo_paddle.data.loader import Loader
 from unimo_paddle.pictures import WRONG
@@ -22,17 +22,12 @@ NUM_RECORDS = NUM_SHARDS * SAMPLES
 def make_task(write_run_file, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     """Make the task on three shards of seven pairs anew, as a resumed run does."""
     monkeypatch.chdir(tmp_path)
-    for number in range(NUM_SHARDS):
-        members = {}
-        for place in range(number * SAMPLES, (number + 1) * SAMPLES):
-            members[f"{place}.png"] = picture_bytes(place)
-            members[f"{place}.txt"] = f"picture {place} of the sea\n".encode()
-        write_shard(tmp_path / f"shards/{number}.tar", members)
+    pattern = str(write_shards(Path("shards")))
     write_shard(tmp_path / "dev.tar", {"a.png": picture_bytes(99), "a.txt": b"a boat"})
     changes = {
         "task.data.source": "files",
-        "task.data.pairs": "shards/{0..2}.tar",
-        "task.data.images": "shards/{0..2}.tar",
+        "task.data.pairs": pattern,
+        "task.data.images": pattern,
         "task.data.splits": {"dev": "dev.tar"},
         "task.mixture": {"texts": 0, "images": 1, "pairs": 1},
     }

@@ -10,7 +10,7 @@ from types import ModuleType
 import numpy as np
 import pytest
 
-from tests.data.regions.checking import import_from
+from tests.data.regions.checking import import_from, import_named
 from tests.data.regions.samples import (
     FEATURE_SIZE,
     NUM_CLASSES,
@@ -18,7 +18,6 @@ from tests.data.regions.samples import (
     caption_line,
     detect,
     entailment_line,
-    lxmert_line,
     retrieval_line,
     write_lines,
 )
@@ -121,9 +120,7 @@ def test_images_that_no_store_has_are_refused_beyond_the_limit(
 
 
 def test_objects_that_a_store_names_are_the_tags_of_captions(tmp_path: Path) -> None:
-    names = write_lines(tmp_path / "names.txt", ["tree", "dog", "sky", "car"])
-    path = write_lines(tmp_path / "features.tsv", [lxmert_line(found) for found in FOUND])
-    store = import_from("tsv", path, names=names)
+    store = import_named(tmp_path, FOUND)
     train = str(write_records(tmp_path / "train.jsonl", FOUND))
     task = make("captioning", tmp_path, regions=(str(store.path),), train=train)
     task.prepare(0)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 from unimo_paddle.data.shards import is_sharded, list_shards, split_member
@@ -12,8 +12,12 @@ from unimo_paddle.errors import UserError
 _BYTES_AT_ONCE = 1 << 20
 
 
-def fingerprint_of(path: Path) -> str:
-    """SHA-256 of a file's bytes; of shards, which may be huge, that of ``quick_fingerprint_of``."""
+def fingerprint_of(path: Path, tell: Callable[[int], object] | None = None) -> str:
+    """SHA-256 of a file's bytes; of shards, which may be huge, that of ``quick_fingerprint_of``.
+
+    Args:
+        tell: called with the number of bytes that were read, now and then.
+    """
     if is_sharded(path):
         return quick_fingerprint_of(list_shards(path))
     digest = hashlib.sha256()
@@ -21,6 +25,8 @@ def fingerprint_of(path: Path) -> str:
         with path.open("rb") as file:
             while block := file.read(_BYTES_AT_ONCE):
                 digest.update(block)
+                if tell is not None:
+                    tell(len(block))
     except OSError as error:
         raise UserError(f"{path} cannot be read: {error.strerror}; check the path") from None
     return digest.hexdigest()

@@ -7,7 +7,7 @@ needed, and what is wrong with them is told then.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
@@ -15,7 +15,15 @@ from typing import Any, TypeVar
 from unimo_paddle.data.fields import Sample
 from unimo_paddle.data.images import Regions
 from unimo_paddle.data.original_regions import parse_original_regions, whole_numbers
-from unimo_paddle.data.records import Fault, Folder, Source, gather, read_lines
+from unimo_paddle.data.records import (
+    Fault,
+    Folder,
+    Source,
+    gather,
+    raw_lines,
+    read_lines,
+    split_line,
+)
 from unimo_paddle.data.text import CLS_ID, SEP_ID
 from unimo_paddle.errors import BadSample, UserError
 
@@ -36,6 +44,17 @@ class Layout:
     count: int
     boxes: int
     features: int
+
+    def regions_in(self, fields: Sequence[str], class_probabilities: str = "") -> Regions:
+        """Read the regions of a line; a ``Fault`` says what is wrong with them."""
+        return parse_original_regions(
+            fields[self.count],
+            fields[self.boxes],
+            fields[self.features],
+            width=fields[self.width],
+            height=fields[self.height],
+            class_probabilities=class_probabilities or None,
+        )
 
 
 ENTAILMENT = Layout(14, width=7, height=8, count=9, boxes=10, features=11)
@@ -59,23 +78,11 @@ class StoredRegions:
 
     def encode(self, encode: Callable[[Regions], Sample]) -> Sample:
         """Read the regions and return what is made of them; a ``BadSample`` names the line."""
-        layout = self.layout
         try:
             with self.path.open("rb") as file:
                 file.seek(self.start)
-                fields = file.read(self.size).decode("utf-8", "replace").split(SEPARATOR)
-            if len(fields) != layout.num_fields:
-                raise Fault(
-                    f"{len(fields)} fields where {layout.num_fields} were: the file changed"
-                )
-            regions = parse_original_regions(
-                fields[layout.count],
-                fields[layout.boxes],
-                fields[layout.features],
-                width=fields[layout.width],
-                height=fields[layout.height],
-            )
-            return encode(regions)
+                line = file.read(self.size)
+            return encode(self.layout.regions_in(split_line(line, SEPARATOR)))
         except OSError as error:
             raise BadSample(self.where, f"cannot be read: {error.strerror}") from None
         except Fault as fault:
@@ -214,19 +221,13 @@ def _read(
 def _read_fields(path: Path, layout: Layout) -> Iterator[tuple[str, Any]]:
     """Each line's place, and its fields with its regions, or a fault."""
     start = 0
-    try:
-        with path.open("rb") as file:
-            for number, raw in enumerate(file, 1):
-                where = f"{path}:{number}"
-                regions = StoredRegions(path, start, len(raw), where, layout)
-                start += len(raw)
-                fields = raw.rstrip(b"\r\n").decode("utf-8", "replace").split(SEPARATOR)
-                if len(fields) == layout.num_fields:
-                    yield where, (fields, regions)
-                else:
-                    message = f"{len(fields)} fields with ; between them, not {layout.num_fields}"
-                    yield where, Fault(message)
-    except OSError as error:
-        raise UserError(
-            f"data file {path} cannot be read: {error.strerror}; check the path"
-        ) from None
+    for where, raw in raw_lines(path):
+        regions = StoredRegions(path, start, len(raw), where, layout)
+        start += len(raw)
+        try:
+            fields = split_line(raw, SEPARATOR)
+            if len(fields) != layout.num_fields:
+                raise Fault(f"{len(fields)} fields with ; between them, not {layout.num_fields}")
+            yield where, (fields, regions)
+        except Fault as fault:
+            yield where, fault

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import binascii
+from typing import Any
 
 import numpy as np
 
@@ -29,11 +30,11 @@ def parse_original_regions(
     if not 1 <= number <= MAX_REGIONS:
         raise Fault(f"number of boxes is {number}; it must lie in 1 .. {MAX_REGIONS}")
     return Regions(
-        features=_decode(features, "features", number),
-        boxes=_decode(boxes, "boxes", number, width=BOX_NUMBERS),
+        features=decode_rows(features, "features", number),
+        boxes=decode_rows(boxes, "boxes", number, width=BOX_NUMBERS),
         width=whole_number(width, "image width"),
         height=whole_number(height, "image height"),
-        class_probabilities=_decode(class_probabilities, "class probabilities", number)
+        class_probabilities=decode_rows(class_probabilities, "class probabilities", number)
         if class_probabilities
         else None,
     )
@@ -54,14 +55,24 @@ def whole_numbers(text: str, what: str) -> tuple[int, ...]:
     return tuple(whole_number(word, what) for word in text.split())
 
 
-def _decode(text: str, what: str, rows: int, *, width: int | None = None) -> np.ndarray:
+def decode_rows(
+    text: Any, what: str, rows: int, *, dtype: str = "<f4", width: int | None = None
+) -> np.ndarray:
+    """An array of so many rows from base64: [rows, numbers].
+
+    Args:
+        what: it is, for messages.
+        width: numbers of a row; None: as many as there are.
+    """
     try:
         data = base64.b64decode(text, validate=True)
-    except (binascii.Error, ValueError):
-        raise Fault(f"{what} are not base64: {text[:20]!r}") from None
-    row_bytes = 4 * (1 if width is None else width)
-    rest = len(data) % (row_bytes * rows) if width is None else len(data) - row_bytes * rows
-    if not data or rest:
-        expected = f"{rows} rows" if width is None else f"{rows} rows of {width}"
-        raise Fault(f"{what} of {len(data)} bytes do not fill {expected} of float32")
-    return np.frombuffer(data, "<f4").reshape(rows, -1)
+    except (binascii.Error, TypeError, ValueError):  # it may be anything that stands in JSON
+        raise Fault(f"{what} are not base64: {str(text)[:20]!r}") from None
+    size = np.dtype(dtype).itemsize * (1 if width is None else width)
+    expected = f"{rows} rows" if width is None else f"{rows} rows of {width}"
+    is_filled = rows > 0 and (
+        len(data) % (size * rows) == 0 if width is None else len(data) == size * rows
+    )
+    if not (data and is_filled):
+        raise Fault(f"{what} of {len(data)} bytes do not fill {expected} of {np.dtype(dtype)}")
+    return np.frombuffer(data, dtype).reshape(rows, -1)

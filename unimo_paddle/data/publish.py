@@ -2,14 +2,22 @@
 
 from __future__ import annotations
 
+import fcntl
+import logging
 import os
 import re
 import secrets
 import shutil
 import socket
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from typing import IO
+
+from unimo_paddle.errors import UserError
+
+logger = logging.getLogger(__name__)
 
 _HOST_CHARACTERS = 20  # of a host's name; the random part makes the difference
 _FORGOTTEN_SECONDS = 24 * 3600  # nothing here takes so long; whoever made it is dead
@@ -66,4 +74,60 @@ def _is_forgotten(path: Path) -> bool:
     try:
         return time.time() - path.stat().st_mtime > _FORGOTTEN_SECONDS
     except FileNotFoundError:  # another process was faster
+        return False
+
+
+@contextmanager
+def sole_writer(lock: Path, output: Path) -> Iterator[None]:
+    """Let one process at a time make something; whoever comes second is refused at once.
+
+    The system holds the lock and lets it go with the process, however that ends: a file that a kill
+    leaves behind blocks nobody.
+
+    Args:
+        lock: file that is locked; it is there only meanwhile.
+        output: what is made, for the message.
+    """
+    file = _lock(lock, output)
+    try:
+        yield
+    finally:
+        lock.unlink(missing_ok=True)  # while it is held, or it could be that of the next one
+        file.close()
+
+
+def _lock(path: Path, output: Path) -> IO[bytes]:
+    while True:
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            file = path.open("ab")
+        except OSError as error:
+            raise UserError(
+                f"{path.parent} cannot be written to: {error.strerror}; choose another output"
+            ) from None
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            file.close()
+            raise UserError(
+                f"another process is making {output} now and holds {path}; wait for its end, or "
+                "choose another output"
+            ) from None
+        except OSError as error:  # some file systems of networks have no locks
+            logger.warning(
+                "%s cannot be locked (%s): nothing keeps a second process from making %s",
+                path,
+                error.strerror,
+                output,
+            )
+        if _is_there(file, path):
+            return file
+        file.close()  # who held it before has taken the file away
+
+
+def _is_there(file: IO[bytes], path: Path) -> bool:
+    """Whether an open file is still the one under its name."""
+    try:
+        return os.path.samestat(os.fstat(file.fileno()), path.stat())
+    except FileNotFoundError:
         return False

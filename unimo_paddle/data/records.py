@@ -112,21 +112,43 @@ def gather(
     return Source(records, tuple(tally.rejected))
 
 
-def read_lines(path: Path) -> Iterator[tuple[str, str | Fault]]:
-    """Lines of a UTF-8 file with their place; a line that is not UTF-8 comes as a fault."""
+def read_lines(
+    path: Path, tell: Callable[[int], object] | None = None
+) -> Iterator[tuple[str, str | Fault]]:
+    """Lines of a UTF-8 file with their place; a line that is not UTF-8 comes as a fault.
+
+    Args:
+        tell: called with the number of bytes of each line.
+    """
+    mark = b"\xef\xbb\xbf"  # may begin a file
+    for where, raw in raw_lines(path):
+        if tell is not None:
+            tell(len(raw))
+        raw, mark = raw.removeprefix(mark), b""
+        try:
+            yield where, raw.decode("utf-8").rstrip("\r\n")
+        except UnicodeDecodeError:
+            yield where, Fault("line is not UTF-8 text")
+
+
+def raw_lines(path: Path) -> Iterator[tuple[str, bytes]]:
+    """Lines of a file with their place, as they are."""
     try:
         with path.open("rb") as file:
             for number, raw in enumerate(file, 1):
-                raw = raw.removeprefix(b"\xef\xbb\xbf") if number == 1 else raw
-                where = f"{path}:{number}"
-                try:
-                    yield where, raw.decode("utf-8").rstrip("\r\n")
-                except UnicodeDecodeError:
-                    yield where, Fault("line is not UTF-8 text")
+                yield f"{path}:{number}", raw
     except OSError as error:
         raise UserError(
             f"data file {path} cannot be read: {error.strerror}; check the path"
         ) from None
+
+
+def split_line(raw: bytes, separator: str) -> list[str]:
+    """The fields of a line."""
+    try:
+        return raw.decode("utf-8").rstrip("\r\n").split(separator)
+    except UnicodeDecodeError:
+        raise Fault("line is not UTF-8 text") from None
 
 
 def parse_object(line: str) -> dict[str, Any]:

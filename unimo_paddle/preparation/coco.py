@@ -12,44 +12,37 @@ examples:
 from __future__ import annotations
 
 import argparse
-import functools
 from pathlib import Path
 
 from unimo_paddle.data.formats.coco import read_coco
-from unimo_paddle.errors import UserError
 from unimo_paddle.preparation.importing import (
     ImportPlan,
-    Part,
     add_import_arguments,
     image_folder,
     run_import,
 )
 from unimo_paddle.preparation.karpathy import CAPTION
+from unimo_paddle.preparation.splits import add_split_arguments, given_files, names_of, parts_of
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the options."""
-    parser.add_argument("--train", type=Path, help="JSON file to train on")
-    parser.add_argument("--dev", type=Path, help="JSON file to measure on")
-    add_import_arguments(parser, output="data/coco_captions", with_images=True)
+    add_split_arguments(parser, train="JSON file to train on", dev="JSON file to measure on")
+    add_import_arguments(parser, output=Path("data/coco_captions"), with_images=True)
 
 
 def run(arguments: argparse.Namespace) -> None:
     """Import the files that are given."""
-    files = {split: getattr(arguments, split) for split in ("train", "dev")}
-    files = {split: path for split, path in files.items() if path is not None}
-    if not files:
-        raise UserError("nothing to import: give --train, --dev or both")
-    images = image_folder(arguments)
-    plan = ImportPlan(
+    run_import(_plan, arguments)
+
+
+def _plan(arguments: argparse.Namespace) -> ImportPlan:
+    files, images = given_files(arguments, "train", "dev"), image_folder(arguments)
+    return ImportPlan(
         title="COCO captions",
         sources=list(files.values()),
-        parts=[
-            Part(f"{split}.jsonl", path, functools.partial(read_coco, path, images))
-            for split, path in files.items()
-        ],
+        parts=parts_of(files, read_coco, images=images),
         texts=[CAPTION],
         images=images,
-        options={"command": "coco", "splits": {k: path.name for k, path in files.items()}},
+        options={"command": "coco", "splits": names_of(files)},
     )
-    run_import(plan, arguments)

@@ -70,10 +70,8 @@ def run(arguments: argparse.Namespace) -> None:
     facts = Facts(first, second, len(pairs), compared)
     for is_fine, text in facts.findings():
         print(text if is_fine else f"mind: {text}")
-    parts = _page(facts, arguments)
-    arguments.report.parent.mkdir(parents=True, exist_ok=True)
     title = f"{first.path.name} beside {second.path.name}"
-    arguments.report.write_text(html.page(title, parts), "utf-8")
+    html.write_page(arguments.report, title, _page(facts, arguments))
     print(f"written: {arguments.report}")
 
 
@@ -140,8 +138,10 @@ class Facts:
         return is_fine, text
 
     def _classes(self) -> tuple[bool, str]:
-        if self.are_same is None or not len(self.are_same):
+        if self.are_same is None:
             return True, "Classes are not compared: not both stores have them."
+        if not len(self.are_same):
+            return False, "No region has a match, so no class can be compared."
         share = float(self.are_same.mean())
         return share >= GOOD_CLASSES, f"Classes agree for {share:.1%} of the matched regions."
 

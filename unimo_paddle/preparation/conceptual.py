@@ -15,53 +15,42 @@ examples:
 from __future__ import annotations
 
 import argparse
-import functools
 from pathlib import Path
 
 from unimo_paddle.data.formats.conceptual import read_conceptual
-from unimo_paddle.errors import UserError
 from unimo_paddle.preparation.importing import (
     ImportPlan,
-    Part,
     add_import_arguments,
     image_folder,
     run_import,
 )
 from unimo_paddle.preparation.measures import TextColumn
+from unimo_paddle.preparation.splits import add_split_arguments, given_files, names_of, parts_of
 
 TEXTS = (TextColumn("captions", 128, "task.data.max_text_length"),)
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the options."""
-    parser.add_argument("--train", type=Path, help="table to train on")
-    parser.add_argument("--dev", type=Path, help="table to measure on")
+    add_split_arguments(parser, train="table to train on", dev="table to measure on")
     parser.add_argument("--image_name", required=True, help="pattern of the images' names")
-    add_import_arguments(parser, output="data/conceptual", with_images=True)
+    add_import_arguments(parser, output=Path("data/conceptual"), with_images=True)
 
 
 def run(arguments: argparse.Namespace) -> None:
     """Import the rows with images."""
-    files = {split: getattr(arguments, split) for split in ("train", "dev")}
-    files = {split: path for split, path in files.items() if path is not None}
-    if not files:
-        raise UserError("nothing to import: give --train, --dev or both")
-    images = image_folder(arguments)
+    run_import(_plan, arguments)
+
+
+def _plan(arguments: argparse.Namespace) -> ImportPlan:
+    files, images = given_files(arguments, "train", "dev"), image_folder(arguments)
     pattern = arguments.image_name
-    plan = ImportPlan(
+    return ImportPlan(
         title="Conceptual Captions",
         sources=list(files.values()),
-        parts=[
-            Part(f"{split}.jsonl", path, functools.partial(read_conceptual, path, images, pattern))
-            for split, path in files.items()
-        ],
+        parts=parts_of(files, read_conceptual, images=images, pattern=pattern),
         texts=TEXTS,
         images=images,
-        options={
-            "command": "conceptual",
-            "image_name": pattern,
-            "splits": {split: path.name for split, path in files.items()},
-        },
+        options={"command": "conceptual", "image_name": pattern, "splits": names_of(files)},
         may_lack_images=True,
     )
-    run_import(plan, arguments)

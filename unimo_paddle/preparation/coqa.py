@@ -14,8 +14,7 @@ import argparse
 import functools
 from pathlib import Path
 
-from unimo_paddle.data.formats.reading import read_coqa
-from unimo_paddle.errors import UserError
+from unimo_paddle.data.formats.reading import TURN_SEPARATOR, read_coqa
 from unimo_paddle.preparation.importing import (
     ImportPlan,
     Part,
@@ -23,11 +22,12 @@ from unimo_paddle.preparation.importing import (
     run_import,
 )
 from unimo_paddle.preparation.measures import TextColumn
+from unimo_paddle.preparation.splits import add_split_arguments, given_files, names_of
 
 COLUMNS = ("qid", "knowledge", "src", "tgt")
 TEXTS = (
     TextColumn("knowledge", 480, "task.data.max_source_length"),
-    TextColumn("src", 480, "task.data.max_source_length"),
+    TextColumn("src", 480, "task.data.max_source_length", separator=TURN_SEPARATOR),
     TextColumn("tgt", 32, "task.language.max_target_length", num_marks=1),
 )
 RECIPES = ("configs/finetune/coqa_base.yaml", "configs/finetune/coqa_large.yaml")
@@ -35,19 +35,23 @@ RECIPES = ("configs/finetune/coqa_base.yaml", "configs/finetune/coqa_large.yaml"
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the options."""
-    parser.add_argument("--train", type=Path, help="JSON file to train on")
-    parser.add_argument("--dev", type=Path, help="JSON file to measure on")
-    parser.add_argument("--test", type=Path, help="JSON file to measure on in the end")
-    add_import_arguments(parser, output="data/coqa")
+    add_split_arguments(
+        parser,
+        train="JSON file to train on",
+        dev="JSON file to measure on",
+        test="JSON file to measure on in the end",
+    )
+    add_import_arguments(parser, output=Path("data/coqa"))
 
 
 def run(arguments: argparse.Namespace) -> None:
     """Import the splits that are given."""
-    files = {split: getattr(arguments, split) for split in ("train", "dev", "test")}
-    files = {split: path for split, path in files.items() if path is not None}
-    if not files:
-        raise UserError("nothing to import: give --train, --dev, --test or several of them")
-    plan = ImportPlan(
+    run_import(_plan, arguments)
+
+
+def _plan(arguments: argparse.Namespace) -> ImportPlan:
+    files = given_files(arguments, "train", "dev", "test")
+    return ImportPlan(
         title="CoQA",
         sources=list(files.values()),
         parts=[
@@ -60,7 +64,6 @@ def run(arguments: argparse.Namespace) -> None:
             for split, path in files.items()
         ],
         texts=TEXTS,
-        options={"command": "coqa", "splits": {k: path.name for k, path in files.items()}},
+        options={"command": "coqa", "splits": names_of(files)},
         recipes=RECIPES,
     )
-    run_import(plan, arguments)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -134,7 +135,8 @@ class Detector:
         if array is None:
             return None
         if array.ndim > 2 and len(array) == count:
-            tables = [rows.reshape(rows.shape[0], -1) for rows in array]
+            # Without -1: in some image there may be nothing.
+            tables = list(array.reshape(*array.shape[:2], math.prod(array.shape[2:])))
             return (
                 tables if counts is None else [t[:n] for t, n in zip(tables, counts, strict=True)]
             )

@@ -30,24 +30,31 @@ from unimo_paddle.preparation.importing import (
     run_import,
 )
 from unimo_paddle.preparation.karpathy import SENTENCE
+from unimo_paddle.preparation.splits import add_split_arguments, names_of
+
+SPLITS = ("train", "dev", "test")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the options."""
     parser.add_argument("--captions", type=Path, required=True, help="file of captions")
-    for split in ("train", "dev", "test"):
-        parser.add_argument(f"--{split}", type=Path, help=f"list of the images of {split}")
-    add_import_arguments(parser, output="data/flickr8k", with_images=True)
+    lists = {split: f"list of the images of {split}" for split in SPLITS}
+    add_split_arguments(parser, **lists)
+    add_import_arguments(parser, output=Path("data/flickr8k"), with_images=True)
 
 
 def run(arguments: argparse.Namespace) -> None:
     """Import the images of every list, or all."""
-    lists = {split: getattr(arguments, split) for split in ("train", "dev", "test")}
+    run_import(_plan, arguments)
+
+
+def _plan(arguments: argparse.Namespace) -> ImportPlan:
+    lists = {split: getattr(arguments, split) for split in SPLITS}
     lists = {split: path for split, path in lists.items() if path is not None}
     images = image_folder(arguments)
     captions = FlickrCaptions(arguments.captions)
     names = {split: read_names(path) for split, path in lists.items()} or {"train": None}
-    plan = ImportPlan(
+    return ImportPlan(
         title=f"Flickr, {arguments.captions.name}",
         sources=[arguments.captions, *lists.values()],
         parts=[
@@ -60,9 +67,8 @@ def run(arguments: argparse.Namespace) -> None:
         ],
         texts=[SENTENCE],
         images=images,
-        options={"command": "flickr", "splits": {k: path.name for k, path in lists.items()}},
+        options={"command": "flickr", "splits": names_of(lists)},
     )
-    run_import(plan, arguments)
 
 
 def _read(

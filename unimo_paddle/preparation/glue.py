@@ -16,14 +16,15 @@ import functools
 from pathlib import Path
 
 from unimo_paddle.data.formats.glue import GLUE_SETS, is_to_predict, read_glue
-from unimo_paddle.errors import UserError
 from unimo_paddle.preparation.importing import (
+    SET_OUTPUT,
     ImportPlan,
     Part,
     add_import_arguments,
     run_import,
 )
 from unimo_paddle.preparation.measures import TextColumn
+from unimo_paddle.preparation.splits import found_files
 
 LIMIT = 512  # tokens of a text or of two together, marks included
 
@@ -32,24 +33,17 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the options."""
     parser.add_argument("--set", choices=sorted(GLUE_SETS), required=True, help="which of them")
     parser.add_argument("--input", type=Path, required=True, help="folder of the published tables")
-    add_import_arguments(parser, output="data/SET")
+    add_import_arguments(parser, output=SET_OUTPUT)
 
 
 def run(arguments: argparse.Namespace) -> None:
     """Import the tables that are there."""
-    name, form = arguments.set, GLUE_SETS[arguments.set]
-    if arguments.output == Path("data/SET"):
-        arguments.output = Path("data") / name
-    found = {
-        split: arguments.input / file
-        for split, file in form.files.items()
-        if (arguments.input / file).is_file()
-    }
-    if not found:
-        raise UserError(
-            f"{arguments.input} holds none of {', '.join(form.files.values())}; give the folder "
-            f"{form.folder} of GLUE"
-        )
+    run_import(_plan, arguments)
+
+
+def _plan(arguments: argparse.Namespace) -> ImportPlan:
+    form = GLUE_SETS[arguments.set]
+    found = found_files(arguments.input, form.files, what=f"{form.folder} in GLUE")
     columns = [column for column in form.columns if column != "label"]
     parts = [
         Part(
@@ -60,12 +54,11 @@ def run(arguments: argparse.Namespace) -> None:
         )
         for split, path in found.items()
     ]
-    plan = ImportPlan(
+    return ImportPlan(
         title=f"{form.folder} (GLUE)",
         sources=list(found.values()),
         parts=parts,
         texts=[TextColumn(column, LIMIT, "task.data.max_text_length") for column in columns],
         label="label" if form.labels else None,
-        options={"command": f"glue {name}"},
+        options={"command": f"glue {arguments.set}"},
     )
-    run_import(plan, arguments)

@@ -6,6 +6,7 @@ import base64
 import html
 import io
 from collections.abc import Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import cv2
@@ -44,9 +45,11 @@ p.note {{ color: #6c6c76 }}
 """
 
 
-def page(title: str, parts: Sequence[str]) -> str:
-    """A whole page of parts that are HTML."""
-    return _PAGE.format(title=html.escape(title), body="\n".join(parts))
+def write_page(path: Path, title: str, parts: Sequence[str]) -> None:
+    """Write a whole page of parts that are HTML."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    text = _PAGE.format(title=html.escape(title), body="\n".join(parts))
+    path.write_text(text, "utf-8", errors="backslashreplace")  # names of files may be any bytes
 
 
 def paragraph(text: str) -> str:

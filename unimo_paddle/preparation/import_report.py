@@ -54,7 +54,8 @@ def write_report(
         measured: the same of each file, with samples.
         images: where the pictures of samples are.
     """
-    with path.open("w", encoding="utf-8") as file:
+    # Names of files may be no valid Unicode.
+    with path.open("w", encoding="utf-8", errors="backslashreplace") as file:
         file.write(_HEAD.format(title=html.escape(manifest["title"])))
         file.writelines(f"<p>{html.escape(remark)}</p>\n" for remark in manifest["remarks"])
         if manifest["recipes"]:

@@ -3,26 +3,27 @@
 An import reads files of others and writes what the tasks read, with ``manifest.json`` and
 ``report.html``, into a folder, which may hold other things, too. Everything is written aside and
 then put in place; what a kill leaves half in place, the next call puts there whole. The same
-inputs again are up to date; others are refused unless ``--replace`` is given.
+inputs again are up to date; others are refused unless ``--replace`` is given. A second import into
+a folder is refused while the first one runs.
 """
 
 from __future__ import annotations
 
 import argparse
+import contextlib
 import hashlib
 import json
 import os
 import shutil
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, Any
 
-from tqdm import tqdm
-
 from unimo_paddle.data.fingerprints import fingerprint_of
 from unimo_paddle.data.formats.image_folder import ImageFolder
 from unimo_paddle.data.formats.items import Items, Record
+from unimo_paddle.data.publish import sole_writer
 from unimo_paddle.data.records import Fault, Tally
 from unimo_paddle.errors import UserError
 from unimo_paddle.preparation.import_report import write_report
@@ -36,7 +37,8 @@ from unimo_paddle.preparation.measures import (
 MANIFEST, REPORT = "manifest.json", "report.html"
 FORMAT = "unimo_paddle import"
 VERSION = 1
-_READY, _UNFINISHED = ".import_ready", ".import_unfinished"
+SET_OUTPUT = Path("data/SET")  # stands for a folder called like the set that is imported
+_READY, _UNFINISHED, _LOCK = ".import_ready", ".import_unfinished", ".import_lock"
 _ID_KEYS = ("qid", "id")
 
 
@@ -71,6 +73,7 @@ class ImportPlan:
         options: whatever else decides what comes out.
         recipes: run files that read it.
         may_lack_images: whether records without their image are passed over and not counted as bad.
+        further: names of the files that ``finish`` makes.
         finish: called after all records; texts of further files by name, and remarks for people.
     """
 
@@ -83,11 +86,12 @@ class ImportPlan:
     options: Mapping[str, Any] = field(default_factory=dict)
     recipes: Sequence[str] = ()
     may_lack_images: bool = False
+    further: Sequence[str] = ()
     finish: Callable[[], tuple[dict[str, str], list[str]]] = lambda: ({}, [])
 
 
 def add_import_arguments(
-    parser: argparse.ArgumentParser, *, output: str, with_images: bool = False
+    parser: argparse.ArgumentParser, *, output: Path, with_images: bool = False
 ) -> None:
     """The options of every import.
 
@@ -95,7 +99,7 @@ def add_import_arguments(
         output: where the recipes look for the set.
     """
     parser.add_argument(
-        "--output", type=Path, default=Path(output), help=f"folder to write to ({output})"
+        "--output", type=Path, default=output, help=f"folder to write to ({output})"
     )
     if with_images:
         place = parser.add_mutually_exclusive_group(required=True)
@@ -133,23 +137,47 @@ def image_folder(arguments: argparse.Namespace) -> ImageFolder:
     return ImageFolder(arguments.images, arguments.output)
 
 
-def run_import(plan: ImportPlan, arguments: argparse.Namespace) -> None:
-    """Write what is not up to date, and say what came out."""
-    output = arguments.output
+def run_import(
+    make_plan: Callable[[argparse.Namespace], ImportPlan], arguments: argparse.Namespace
+) -> None:
+    """Write what is not up to date, and say what came out.
+
+    Args:
+        make_plan: looks for the sources; nobody else writes into the folder from then on.
+    """
     if not 0.0 <= arguments.bad_record_limit <= 1.0:
         raise UserError(
             f"--bad_record_limit is {arguments.bad_record_limit}; give a share from 0 to 1"
         )
+    if arguments.output == SET_OUTPUT:
+        arguments.output = SET_OUTPUT.with_name(arguments.set)
+    output = arguments.output
+    # A folder that nobody can write to may be up to date.
+    is_closed = output.is_dir() and not os.access(output, os.W_OK)
+    try:
+        with contextlib.nullcontext() if is_closed else sole_writer(output / _LOCK, output):
+            _import(make_plan(arguments), arguments)
+    finally:
+        with contextlib.suppress(OSError):  # it holds something, as it should
+            output.rmdir()
+
+
+def _import(plan: ImportPlan, arguments: argparse.Namespace) -> None:
+    output = arguments.output
     _put_in_place(output)
     inputs = _inputs_of(plan, arguments)
-    names = [*(part.name for part in plan.parts), MANIFEST, REPORT]
+    names = [*(part.name for part in plan.parts), *plan.further, MANIFEST, REPORT]
     if _is_up_to_date(output, inputs, names, may_replace=arguments.replace):
         print(f"up to date: {output}")
         return
-    earlier = _outputs_of(output)
     unfinished = output / _UNFINISHED
     shutil.rmtree(unfinished, ignore_errors=True)
-    unfinished.mkdir(parents=True)
+    try:
+        unfinished.mkdir(parents=True)
+    except OSError as error:
+        raise UserError(
+            f"{output} cannot be written to: {error.strerror}; choose another --output"
+        ) from None
     try:
         manifest = _write(plan, arguments, unfinished, inputs)
         if plan.images is not None:
@@ -157,10 +185,6 @@ def run_import(plan: ImportPlan, arguments: argparse.Namespace) -> None:
         unfinished.rename(output / _READY)
     finally:
         shutil.rmtree(unfinished, ignore_errors=True)
-        if not any(output.iterdir()):
-            output.rmdir()
-    for name in earlier - manifest["outputs"].keys():
-        (output / name).unlink(missing_ok=True)
     _put_in_place(output)
     for name, part in manifest["parts"].items():
         left_out = f", {part['bad_records']} left out" if part["bad_records"] else ""
@@ -171,9 +195,13 @@ def run_import(plan: ImportPlan, arguments: argparse.Namespace) -> None:
 
 def _inputs_of(plan: ImportPlan, arguments: argparse.Namespace) -> dict[str, Any]:
     images = plan.images
+    sources: dict[str, str] = {}
+    for path in dict.fromkeys(plan.sources):
+        name = "/".join(path.parts[-2:])  # so that the files may be moved as a whole
+        sources[name] = sources.get(name, "") + _fingerprint(path)
     return {
         "version": VERSION,
-        "sources": {"/".join(path.parts[-2:]): _fingerprint(path) for path in plan.sources},
+        "sources": sources,
         "images": images.fingerprint() if images and images.folder else None,
         "lower_case": arguments.lower_case,
         "bad_record_limit": arguments.bad_record_limit,
@@ -188,7 +216,8 @@ def _fingerprint(path: Path) -> str:
     digest = hashlib.sha256()
     for file in sorted(path.rglob("*")):
         if file.is_file():
-            digest.update(f"{file.relative_to(path)}\0{file.stat().st_size}\n".encode())
+            known = f"{file.relative_to(path)}\0{file.stat().st_size}\n"
+            digest.update(known.encode("utf-8", "surrogateescape"))
     return digest.hexdigest()
 
 
@@ -196,8 +225,8 @@ def _is_up_to_date(
     output: Path, inputs: dict[str, Any], names: Sequence[str], *, may_replace: bool
 ) -> bool:
     """Whether the folder holds this import, whole; what else it holds may not be overwritten."""
-    path = output / MANIFEST
-    if not path.is_file():
+    known, outputs = _import_in(output)
+    if not outputs:
         there = [name for name in names if (output / name).exists()]
         if there and not may_replace:
             raise UserError(
@@ -205,18 +234,13 @@ def _is_up_to_date(
                 "give --replace"
             )
         return False
-    try:
-        manifest = json.loads(path.read_text("utf-8"))
-        known, outputs = manifest["inputs"], manifest["outputs"]
-    except (ValueError, KeyError, TypeError):
-        known, outputs = {}, {}
     differing = sorted(
         name for name in known.keys() | inputs.keys() if known.get(name) != inputs.get(name)
     )
     changed = [
         name
-        for name, state in outputs.items()
-        if not (output / name).is_file() or fingerprint_of(output / name) != state["sha256"]
+        for name, digest in outputs.items()
+        if not (output / name).is_file() or fingerprint_of(output / name) != digest
     ]
     if not differing and not changed:
         return True
@@ -228,18 +252,27 @@ def _is_up_to_date(
     return False
 
 
-def _outputs_of(output: Path) -> set[str]:
-    """The files of the import that a folder holds."""
-    path = output / MANIFEST
+def _import_in(folder: Path) -> tuple[dict[str, Any], dict[str, str]]:
+    """Inputs of the import that a folder holds, and SHA-256 of its files by name; or nothing.
+
+    A manifest that is damaged or of something else counts as none, and names no file elsewhere.
+    """
     try:
-        return set(json.loads(path.read_text("utf-8"))["outputs"]) if path.is_file() else set()
-    except (ValueError, KeyError, TypeError):
-        return set()
+        manifest = json.loads((folder / MANIFEST).read_text("utf-8"))
+        if manifest["format"] != FORMAT:
+            return {}, {}
+        digests = {name: state["sha256"] for name, state in manifest["outputs"].items()}
+        inputs = dict(manifest["inputs"])
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        return {}, {}
+    plain = {name: digest for name, digest in digests.items() if name and name == Path(name).name}
+    return inputs, plain
 
 
 def _write(
     plan: ImportPlan, arguments: argparse.Namespace, folder: Path, inputs: dict[str, Any]
 ) -> dict[str, Any]:
+    tokenizer = load_vocabulary(arguments.vocab_dir)  # a damaged one is told before all work
     measured: dict[str, PartMeasures] = {}
     for part in plan.parts:
         tally = Tally(part.source, bad_record_limit=arguments.bad_record_limit)
@@ -248,9 +281,9 @@ def _write(
         measures.check()
         measured[part.name] = measures
     texts, remarks = plan.finish()
+    assert texts.keys() == set(plan.further), texts.keys()
     for name, text in texts.items():
         (folder / name).write_text(text, "utf-8")
-    tokenizer = load_vocabulary(arguments.vocab_dir)
     manifest = {
         "format": FORMAT,
         "title": plan.title,
@@ -265,7 +298,8 @@ def _write(
         for path in sorted(folder.iterdir())
     }
     text = json.dumps(manifest, indent=1, ensure_ascii=False) + "\n"
-    (folder / MANIFEST).write_text(text, "utf-8")
+    # Names of files may be no valid Unicode; what is written for them is an escape of JSON.
+    (folder / MANIFEST).write_text(text, "utf-8", errors="backslashreplace")
     return manifest
 
 
@@ -274,17 +308,16 @@ def _write_part(path: Path, part: Part, measures: PartMeasures, *, lower_case: b
     with path.open("w", encoding="utf-8") as file:
         if part.columns:
             file.write("\t".join(part.columns) + "\n")
-        items = tqdm(part.read(), desc=part.name, unit=" record", mininterval=1)
-        for where, record in _each_once(items, seen):
-            if isinstance(record, Fault):
-                measures.reject(where, record)
-                continue
-            if lower_case:
-                record |= {
-                    x.name: _lower(record, x.name) for x in measures.columns if x.name in record
-                }
-            _write_record(file, record, part.columns)
-            measures.add(record)
+        for where, record in _each_once(part.read(), seen):
+            try:
+                if isinstance(record, Fault):
+                    raise record
+                if lower_case:
+                    record |= _lowered(record, measures.columns)
+                _write_record(file, record, part.columns)
+                measures.add(record)
+            except Fault as fault:
+                measures.reject(where, fault)
 
 
 def _each_once(items: Items, seen: set[str]) -> Items:
@@ -299,27 +332,46 @@ def _each_once(items: Items, seen: set[str]) -> Items:
         yield where, record
 
 
-def _lower(record: Record, name: str) -> str | list[str]:
-    lowered = [text.lower() for text in texts_of(record, name)]
-    return lowered[0] if isinstance(record[name], str) else lowered
+def _lowered(record: Record, columns: Sequence[TextColumn]) -> Record:
+    """The texts of a record in lower case."""
+    lowered: Record = {}
+    for column in columns:
+        texts = [_lower(text, column.separator) for text in texts_of(record, column.name)]
+        if column.name in record:
+            lowered[column.name] = texts[0] if isinstance(record[column.name], str) else texts
+    return lowered
+
+
+def _lower(text: str, separator: str) -> str:
+    parts = text.split(separator) if separator else [text]
+    return separator.join(part.lower() for part in parts)
 
 
 def _write_record(file: IO[str], record: Record, columns: Sequence[str]) -> None:
-    if columns:
-        file.write("\t".join(record[name] for name in columns) + "\n")
-    else:
-        file.write(json.dumps(record, ensure_ascii=False) + "\n")
+    line = (
+        "\t".join(record[name] for name in columns)
+        if columns
+        else json.dumps(record, ensure_ascii=False)
+    )
+    try:
+        file.write(f"{line}\n")
+    except UnicodeEncodeError:  # JSON escapes and names of files can hold half of a surrogate pair
+        raise Fault(f"record is not valid Unicode: {line[:40]!r}") from None
 
 
 def _put_in_place(output: Path) -> None:
-    """Move what is ready to where it belongs; a kill in between leaves it for the next call."""
+    """Move what is ready to where it belongs, and take away what an earlier import had beside it.
+
+    A kill in between leaves the manifest, which goes last, and the rest for the next call.
+    """
     ready = output / _READY
     if not ready.is_dir():
         return
-    for path in _manifest_last(ready):
+    _, coming = _import_in(ready)
+    if coming:
+        _, earlier = _import_in(output)
+        for name in earlier.keys() - coming.keys():
+            (output / name).unlink(missing_ok=True)
+    for path in sorted(ready.iterdir(), key=lambda path: path.name == MANIFEST):
         os.replace(path, output / path.name)
     ready.rmdir()
-
-
-def _manifest_last(folder: Path) -> Iterator[Path]:
-    yield from sorted(folder.iterdir(), key=lambda path: path.name == MANIFEST)

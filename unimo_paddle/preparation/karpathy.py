@@ -22,6 +22,7 @@ from pathlib import Path
 
 from unimo_paddle.data.formats.karpathy import SPLITS, read_karpathy
 from unimo_paddle.preparation.importing import (
+    SET_OUTPUT,
     ImportPlan,
     Part,
     add_import_arguments,
@@ -53,22 +54,23 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--without_restval", action="store_true", help="leave COCO's restval images out"
     )
-    add_import_arguments(parser, output="data/SET", with_images=True)
+    add_import_arguments(parser, output=SET_OUTPUT, with_images=True)
 
 
 def run(arguments: argparse.Namespace) -> None:
     """Import the three splits."""
-    name = arguments.set
-    if arguments.output == Path("data/SET"):
-        arguments.output = Path("data") / name
-    images = image_folder(arguments)
+    run_import(_plan, arguments)
+
+
+def _plan(arguments: argparse.Namespace) -> ImportPlan:
+    name, images = arguments.set, image_folder(arguments)
     splits = {
         theirs: ours
         for theirs, ours in SPLITS.items()
         if not (arguments.without_restval and theirs == "restval")
     }
     read = functools.partial(read_karpathy, arguments.input, images, splits=splits)
-    plan = ImportPlan(
+    return ImportPlan(
         title=f"{TITLES[name]}, Karpathy's splits",
         sources=[arguments.input],
         parts=[
@@ -77,10 +79,6 @@ def run(arguments: argparse.Namespace) -> None:
         ],
         texts=[CAPTION if name == "coco" else SENTENCE],
         images=images,
-        options={
-            "command": f"karpathy {name}",
-            "without_restval": arguments.without_restval,
-        },
+        options={"command": f"karpathy {name}", "without_restval": arguments.without_restval},
         recipes=RECIPES[name],
     )
-    run_import(plan, arguments)

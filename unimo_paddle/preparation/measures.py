@@ -32,12 +32,14 @@ class TextColumn:
         limit: the recipe's, its marks included; None where nothing is cut.
         setting: that sets the limit.
         num_marks: tokens of the limit that are no words.
+        separator: between texts that stand in one; it stays as it is in lower case.
     """
 
     name: str
     limit: int | None = None
     setting: str = ""
     num_marks: int = 2
+    separator: str = ""
 
 
 @dataclass
@@ -58,7 +60,8 @@ class PartMeasures:
     words: dict[str, array] = field(default_factory=dict)
     labels: Counter = field(default_factory=Counter)
     per_image: Counter = field(default_factory=Counter)  # captions an image: images
-    missing: list[str] = field(default_factory=list)
+    num_missing: int = 0
+    missing: list[str] = field(default_factory=list)  # the first of them
     images: set[str] = field(default_factory=set)
     shown: list[Record] = field(default_factory=list)
     encoded: list[Record] = field(default_factory=list)
@@ -68,11 +71,13 @@ class PartMeasures:
 
     def reject(self, where: str, fault: Fault) -> None:
         """Count what is left out."""
-        is_missing = isinstance(fault, MissingImage)
-        if is_missing:
-            self.missing.append(fault.name)
-        if not (is_missing and self.may_lack_images):
-            self.tally.reject(where, fault)
+        if isinstance(fault, MissingImage):
+            self.num_missing += 1
+            if len(self.missing) < NUM_LISTED:
+                self.missing.append(fault.name)
+            if self.may_lack_images:
+                return
+        self.tally.reject(where, fault)
 
     def check(self) -> None:
         """Raise where too much was left out, or everything."""
@@ -123,8 +128,8 @@ class PartMeasures:
         if self.images:
             values["images"] = len(self.images)
         if self.missing:
-            values["missing_images"] = len(self.missing)
-            values["missing"] = self.missing[:NUM_LISTED]
+            values["missing_images"] = self.num_missing
+            values["missing"] = self.missing
         if self.labels:
             values["labels"] = dict(self.labels.most_common())
         if self.per_image:

@@ -49,8 +49,7 @@ def write_report(
         html.heading("Samples"),
         *_samples(store, files, num_samples),
     ]
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(html.page(f"Regions of {store.path.name}", parts), "utf-8")
+    html.write_page(path, f"Regions of {store.path.name}", parts)
 
 
 def _facts(store: RegionStore) -> list[tuple[str, str]]:

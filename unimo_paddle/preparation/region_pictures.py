@@ -109,14 +109,19 @@ def _colour(place: int) -> tuple[int, int, int]:
 
 
 def histograms(values: Mapping[str, np.ndarray]) -> Figure:
-    """A histogram of each array by its title, three in a row."""
+    """A histogram of each array by its title, three in a row; words where there is one value."""
     columns = min(3, len(values))
     rows = -(-len(values) // columns)
     figure = Figure(figsize=(3.6 * columns, 2.5 * rows), layout="constrained")
     axes = np.atleast_1d(figure.subplots(rows, columns, squeeze=False)).ravel()
     for axis, (title, array) in zip(axes, values.items(), strict=False):
-        axis.hist(array, bins=_edges(array), color=_BARS)
         axis.set_title(title, fontsize=10)
+        if _is_constant(array):
+            said = f"{array[0]:.4g}\nfor all {len(array):,}"
+            axis.text(0.5, 0.5, said, ha="center", va="center", transform=axis.transAxes)
+            axis.set_axis_off()
+            continue
+        axis.hist(array, bins=_edges(array), color=_BARS)
         axis.tick_params(labelsize=8)
         axis.spines[["top", "right"]].set_visible(False)
     for axis in axes[len(values) :]:
@@ -124,15 +129,18 @@ def histograms(values: Mapping[str, np.ndarray]) -> Figure:
     return figure
 
 
+def _is_constant(array: np.ndarray) -> bool:
+    """Whether all values are one to the digits that an axis would show."""
+    low, high = float(array.min()), float(array.max())
+    is_whole = array.dtype.kind in "iu"
+    return low == high if is_whole else high - low < 1e-4 * max(abs(low), abs(high), 1e-4)
+
+
 def _edges(array: np.ndarray) -> np.ndarray:
     """A bar for each whole number where these are few, else as many as one can tell apart."""
-    if array.dtype.kind in "iu" and len(array) and np.ptp(array) < 60:
+    if array.dtype.kind in "iu" and np.ptp(array) < 60:
         return np.arange(array.min(), array.max() + 2) - 0.5
-    low, high = float(array.min()), float(array.max())
-    if high - low < 1e-4 * max(abs(low), abs(high), 1e-4):  # one value: a bar in the middle
-        half = 0.1 * max(abs(low), 0.1)
-        low, high = low - half, high + half
-    return np.linspace(low, high, _NUM_BARS + 1)
+    return np.linspace(float(array.min()), float(array.max()), _NUM_BARS + 1)
 
 
 def spread(count: int, number: int, among: Sequence[int] | None = None) -> list[int]:

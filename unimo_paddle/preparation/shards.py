@@ -15,7 +15,6 @@ examples:
 from __future__ import annotations
 
 import argparse
-import functools
 import os
 from pathlib import Path
 from typing import Any
@@ -24,61 +23,49 @@ from unimo_paddle.data.formats.image_folder import ImageFolder
 from unimo_paddle.data.formats.items import Items, Record, one_lines, parsed
 from unimo_paddle.data.shards import list_shards, split_member
 from unimo_paddle.data.sources import read_samples
-from unimo_paddle.errors import UserError
 from unimo_paddle.preparation.conceptual import TEXTS
-from unimo_paddle.preparation.importing import (
-    ImportPlan,
-    Part,
-    add_import_arguments,
-    run_import,
-)
+from unimo_paddle.preparation.importing import ImportPlan, add_import_arguments, run_import
+from unimo_paddle.preparation.splits import add_split_arguments, given_files, names_of, parts_of
 
 KEPT_KEYS = ("tags", "objects", "graph", "regions")  # of what a .json says, as lines of pairs do
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the options."""
-    parser.add_argument("--train", type=Path, help="shards to train on, {00..09} for several")
-    parser.add_argument("--dev", type=Path, help="shards to measure on")
+    add_split_arguments(
+        parser, train="shards to train on, {00..09} for several", dev="shards to measure on"
+    )
     parser.add_argument(
         "--copy_images",
         action="store_true",
         help="copy shards from elsewhere into the output, where they cannot be linked",
     )
-    add_import_arguments(parser, output="data/shards")
+    add_import_arguments(parser, output=Path("data/shards"))
 
 
 def run(arguments: argparse.Namespace) -> None:
     """Look through all shards and list what is in them."""
-    given = {split: getattr(arguments, split) for split in ("train", "dev")}
-    given = {split: pattern for split, pattern in given.items() if pattern is not None}
-    if not given:
-        raise UserError("nothing to look through: give --train, --dev or both")
+    run_import(_plan, arguments)
+
+
+def _plan(arguments: argparse.Namespace) -> ImportPlan:
+    given = given_files(arguments, "train", "dev")
     shards = [shard for pattern in given.values() for shard in list_shards(pattern)]
     root = Path(os.path.commonpath([shard.parent.resolve() for shard in shards]))
-    images = ImageFolder(root, arguments.output)
-    plan = ImportPlan(
+    states = {os.path.relpath(shard.resolve(), root): shard.stat() for shard in shards}
+    images = ImageFolder(root, arguments.output, names=states)
+    return ImportPlan(
         title="Shards",
         sources=[],
-        parts=[
-            Part(f"{split}.jsonl", pattern, functools.partial(_read, pattern, root, images))
-            for split, pattern in given.items()
-        ],
+        parts=parts_of(given, _read, root=root, images=images),
         texts=TEXTS,
         images=images,
         options={
             "command": "shards",
-            "shards": {
-                os.path.relpath(shard.resolve(), root): [
-                    shard.stat().st_size,
-                    shard.stat().st_mtime_ns,
-                ]
-                for shard in shards
-            },
-            "splits": {split: pattern.name for split, pattern in given.items()},
+            "shards": {name: [state.st_size, state.st_mtime_ns] for name, state in states.items()},
+            "splits": names_of(given),
         },
     )
-    run_import(plan, arguments)
 
 
 def _read(pattern: Path, root: Path, images: ImageFolder) -> Items:

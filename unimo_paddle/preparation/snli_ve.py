@@ -13,19 +13,17 @@ examples:
 from __future__ import annotations
 
 import argparse
-import functools
 from pathlib import Path
 
 from unimo_paddle.data.formats.entailment import read_snli_ve
-from unimo_paddle.errors import UserError
 from unimo_paddle.preparation.importing import (
     ImportPlan,
-    Part,
     add_import_arguments,
     image_folder,
     run_import,
 )
 from unimo_paddle.preparation.measures import TextColumn
+from unimo_paddle.preparation.splits import found_files, parts_of
 
 FILES = {split: f"snli_ve_{split}.jsonl" for split in ("train", "dev", "test")}
 TEXTS = (TextColumn("hypothesis", 512, "task.data.max_text_length"),)
@@ -35,27 +33,23 @@ RECIPES = ("configs/finetune/snli_ve_base.yaml", "configs/finetune/snli_ve_large
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the options."""
     parser.add_argument("--input", type=Path, required=True, help="folder of the published files")
-    add_import_arguments(parser, output="data/snli_ve", with_images=True)
+    add_import_arguments(parser, output=Path("data/snli_ve"), with_images=True)
 
 
 def run(arguments: argparse.Namespace) -> None:
     """Import the files that are there."""
-    found = {split: arguments.input / name for split, name in FILES.items()}
-    found = {split: path for split, path in found.items() if path.is_file()}
-    if not found:
-        raise UserError(f"{arguments.input} holds none of {', '.join(FILES.values())}")
-    images = image_folder(arguments)
-    plan = ImportPlan(
+    run_import(_plan, arguments)
+
+
+def _plan(arguments: argparse.Namespace) -> ImportPlan:
+    files, images = found_files(arguments.input, FILES, what="SNLI-VE"), image_folder(arguments)
+    return ImportPlan(
         title="SNLI-VE",
-        sources=list(found.values()),
-        parts=[
-            Part(f"{split}.jsonl", path, functools.partial(read_snli_ve, path, images))
-            for split, path in found.items()
-        ],
+        sources=list(files.values()),
+        parts=parts_of(files, read_snli_ve, images=images),
         texts=TEXTS,
         label="label",
         images=images,
         options={"command": "snli_ve"},
         recipes=RECIPES,
     )
-    run_import(plan, arguments)

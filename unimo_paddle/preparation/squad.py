@@ -15,11 +15,11 @@ from __future__ import annotations
 
 import argparse
 import functools
+from collections.abc import Sequence
 from pathlib import Path
 
-from unimo_paddle.data.formats.items import read_list
+from unimo_paddle.data.formats.items import read_entries, read_list
 from unimo_paddle.data.formats.reading import read_squad
-from unimo_paddle.data.records import read_lines
 from unimo_paddle.errors import UserError
 from unimo_paddle.preparation.importing import (
     ImportPlan,
@@ -28,6 +28,7 @@ from unimo_paddle.preparation.importing import (
     run_import,
 )
 from unimo_paddle.preparation.measures import TextColumn
+from unimo_paddle.preparation.splits import add_split_arguments, given_files, names_of
 
 COLUMNS = ("answer", "paragraph", "tgt")
 SPLITS = ("train", "dev", "test")
@@ -44,9 +45,12 @@ RECIPES = (
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the options."""
-    parser.add_argument("--train", type=Path, help="JSON file to train on")
-    parser.add_argument("--dev", type=Path, help="JSON file to measure on")
-    parser.add_argument("--test", type=Path, help="JSON file to measure on in the end")
+    add_split_arguments(
+        parser,
+        train="JSON file to train on",
+        dev="JSON file to measure on",
+        test="JSON file to measure on in the end",
+    )
     parser.add_argument(
         "--titles",
         nargs="+",
@@ -54,16 +58,17 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="SPLIT=FILE",
         help="titles of articles that belong to a split, whichever file holds them",
     )
-    add_import_arguments(parser, output="data/squad_questions")
+    add_import_arguments(parser, output=Path("data/squad_questions"))
 
 
 def run(arguments: argparse.Namespace) -> None:
     """Import the splits that are given."""
-    files = {split: getattr(arguments, split) for split in SPLITS}
-    files = {split: path for split, path in files.items() if path is not None}
-    if not files:
-        raise UserError("nothing to import: give --train, --dev, --test or several of them")
-    lists = dict(_title_list(text) for text in arguments.titles)
+    run_import(_plan, arguments)
+
+
+def _plan(arguments: argparse.Namespace) -> ImportPlan:
+    files = given_files(arguments, *SPLITS)
+    lists = _title_lists(arguments.titles)
     titles = _split_of_titles(files, lists)
     parts = []
     for split in SPLITS:
@@ -71,22 +76,26 @@ def run(arguments: argparse.Namespace) -> None:
         if paths and (split in files or split in lists):
             read = functools.partial(read_squad, paths, titles, split)
             parts.append(Part(f"{split}.tsv", files.get(split, paths[0]), read, COLUMNS))
-    plan = ImportPlan(
+    return ImportPlan(
         title="SQuAD, to write questions",
         sources=[*files.values(), *lists.values()],
         parts=parts,
         texts=TEXTS,
-        options={"command": "squad", "splits": {k: path.name for k, path in files.items()}},
+        options={"command": "squad", "splits": names_of(files)},
         recipes=RECIPES,
     )
-    run_import(plan, arguments)
 
 
-def _title_list(text: str) -> tuple[str, Path]:
-    split, mark, path = text.partition("=")
-    if not mark or split not in SPLITS:
-        raise UserError(f"--titles {text!r} is not SPLIT=FILE with one of {', '.join(SPLITS)}")
-    return split, Path(path)
+def _title_lists(texts: Sequence[str]) -> dict[str, Path]:
+    lists: dict[str, Path] = {}
+    for text in texts:
+        split, mark, path = text.partition("=")
+        if not mark or split not in SPLITS:
+            raise UserError(f"--titles {text!r} is not SPLIT=FILE with one of {', '.join(SPLITS)}")
+        if split in lists:
+            raise UserError(f"--titles has two lists for {split}; put them into one file")
+        lists[split] = Path(path)
+    return lists
 
 
 def _split_of_titles(files: dict[str, Path], lists: dict[str, Path]) -> dict[str, str]:
@@ -99,9 +108,9 @@ def _split_of_titles(files: dict[str, Path], lists: dict[str, Path]) -> dict[str
             if isinstance(article, dict) and isinstance(article.get("title"), str):
                 found[article["title"]] = split
     for split, path in lists.items():
-        listed = [line.strip() for _, line in read_lines(path) if isinstance(line, str)]
-        unknown = [title for title in listed if title and title not in found]
+        listed = read_entries(path)
+        unknown = [title for title in listed if title not in found]
         if unknown:
             raise UserError(f"{path}: there is no article {unknown[0]!r}; check the list")
-        found |= {title: split for title in listed if title}
+        found |= dict.fromkeys(listed, split)
     return found

@@ -27,12 +27,14 @@ from unimo_paddle.data.formats.summaries import (
 )
 from unimo_paddle.errors import UserError
 from unimo_paddle.preparation.importing import (
+    SET_OUTPUT,
     ImportPlan,
     Part,
     add_import_arguments,
     run_import,
 )
 from unimo_paddle.preparation.measures import TextColumn
+from unimo_paddle.preparation.splits import found_files
 
 COLUMNS = ("src", "tgt")
 URL_LISTS = {"train": "all_train.txt", "dev": "all_val.txt", "test": "all_test.txt"}
@@ -78,28 +80,29 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--input", type=Path, help="folder of parallel files")
     parser.add_argument("--stories", type=Path, nargs="+", help="folders of .story files")
     parser.add_argument("--url_lists", type=Path, help="folder of the lists of their addresses")
-    add_import_arguments(parser, output="data/SET")
+    add_import_arguments(parser, output=SET_OUTPUT)
 
 
 def run(arguments: argparse.Namespace) -> None:
     """Import parallel files or stories."""
+    run_import(_plan, arguments)
+
+
+def _plan(arguments: argparse.Namespace) -> ImportPlan:
     if (arguments.input is None) == (arguments.stories is None):
         raise UserError("give --input with parallel files, or --stories with --url_lists")
     if (arguments.stories is None) != (arguments.url_lists is None):
         raise UserError("--stories and --url_lists belong together; give both")
-    name, form = arguments.set, SETS[arguments.set]
-    if arguments.output == Path("data/SET"):
-        arguments.output = Path("data") / name
+    form = SETS[arguments.set]
     parts, sources = _parallel(arguments.input) if arguments.input else _stories(arguments)
-    plan = ImportPlan(
+    return ImportPlan(
         title=form.title,
         sources=sources,
         parts=parts,
         texts=form.texts,
-        options={"command": f"summaries {name}"},
+        options={"command": f"summaries {arguments.set}"},
         recipes=form.recipes,
     )
-    run_import(plan, arguments)
 
 
 def _parallel(folder: Path) -> tuple[list[Part], list[Path]]:
@@ -118,10 +121,7 @@ def _parallel(folder: Path) -> tuple[list[Part], list[Path]]:
 
 def _stories(arguments: argparse.Namespace) -> tuple[list[Part], list[Path]]:
     stories = find_stories(arguments.stories)
-    lists = {split: arguments.url_lists / name for split, name in URL_LISTS.items()}
-    lists = {split: path for split, path in lists.items() if path.is_file()}
-    if not lists:
-        raise UserError(f"{arguments.url_lists} holds none of {', '.join(URL_LISTS.values())}")
+    lists = found_files(arguments.url_lists, URL_LISTS, what="the lists of addresses")
     parts = [
         Part(f"{split}.tsv", path, functools.partial(read_stories, path, stories), COLUMNS)
         for split, path in lists.items()

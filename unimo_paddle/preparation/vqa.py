@@ -24,7 +24,6 @@ from pathlib import Path
 from unimo_paddle.data.formats.image_folder import ImageFolder
 from unimo_paddle.data.formats.items import Items
 from unimo_paddle.data.formats.questions import read_vqa
-from unimo_paddle.errors import UserError
 from unimo_paddle.metrics.vqa import answer_vocabulary, normalise_answer
 from unimo_paddle.preparation.importing import (
     ImportPlan,
@@ -34,6 +33,7 @@ from unimo_paddle.preparation.importing import (
     run_import,
 )
 from unimo_paddle.preparation.measures import TextColumn
+from unimo_paddle.preparation.splits import given_files
 
 ANSWERS = "answers.txt"
 TEXTS = (TextColumn("question", 64, "task.data.max_text_length"),)
@@ -49,20 +49,21 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--min_count", type=int, default=9, help="questions that an answer of the list has (9)"
     )
-    add_import_arguments(parser, output="data/vqa", with_images=True)
+    add_import_arguments(parser, output=Path("data/vqa"), with_images=True)
 
 
 def run(arguments: argparse.Namespace) -> None:
     """Import the files that are given."""
-    files = {split: getattr(arguments, split) for split in ("train", "dev")}
-    files = {split: tuple(paths) for split, paths in files.items() if paths is not None}
-    if not files:
-        raise UserError("nothing to import: give --train, --dev or both")
+    run_import(_plan, arguments)
+
+
+def _plan(arguments: argparse.Namespace) -> ImportPlan:
+    files = given_files(arguments, "train", "dev")
     if arguments.test is not None:
         files["test"] = (arguments.test, None)
     images = image_folder(arguments)
     said: dict[str, Counter] = {f"{split}.jsonl": Counter() for split in files if split != "test"}
-    plan = ImportPlan(
+    return ImportPlan(
         title="VQA v2",
         sources=[path for paths in files.values() for path in paths if path],
         parts=[
@@ -82,9 +83,9 @@ def run(arguments: argparse.Namespace) -> None:
             "splits": {split: paths[0].name for split, paths in files.items()},
         },
         recipes=RECIPES,
+        further=[ANSWERS],
         finish=functools.partial(_list_answers, said, arguments.min_count),
     )
-    run_import(plan, arguments)
 
 
 def _read(

@@ -8,7 +8,15 @@ from pathlib import Path
 
 import pytest
 
-from unimo_paddle.data.formats.items import one_line, one_lines, read_list, read_value, value_of
+from unimo_paddle.data.formats import items
+from unimo_paddle.data.formats.items import (
+    one_line,
+    one_lines,
+    read_list,
+    read_text,
+    read_value,
+    value_of,
+)
 from unimo_paddle.data.records import Fault
 from unimo_paddle.errors import UserError
 
@@ -55,6 +63,25 @@ def test_damage_names_the_element_before(tmp_path: Path, text: str, message: str
 def test_a_file_that_is_not_there_is_one_line(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"a\.json cannot be read: No such file"):
         list(read_list(tmp_path / "a.json", "data"))
+
+
+@pytest.mark.parametrize("read", [read_text, lambda path: read_list(path, "data")])
+def test_a_bar_knows_how_much_of_a_file_is_left(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, read
+) -> None:
+    path, bars = tmp_path / "a.json", []
+    lines = [json.dumps({"text": "\u00e4" * 99}, ensure_ascii=False) for _ in range(5000)]
+    path.write_text('{"data": [' + ",\r\n".join(lines) + "]}\n", "utf-8")
+    bar = items.tqdm
+    monkeypatch.setattr(items, "tqdm", lambda **more: bars.append(bar(**more)) or bars[-1])
+    reading = read(path)
+    next(reading)
+    (shown,) = bars
+    size = path.stat().st_size
+    assert shown.total == size and 0 < shown.n < size
+    for _ in reading:
+        pass
+    assert shown.n == size
 
 
 def test_single_values(tmp_path: Path) -> None:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 
-from tests.data.regions.samples import Detected
+from tests.data.regions.samples import CLASS_NAMES, Detected, lxmert_line, write_lines
 from unimo_paddle.data.regions import RegionStore
 from unimo_paddle.data.regions.formats import SourceOptions, open_source
 from unimo_paddle.data.regions.importing import import_regions, read_names
@@ -21,6 +22,14 @@ def import_from(
     source = open_source(name, paths, chosen, names=known)
     output = output or paths[0].parent / "store"
     return import_regions(source, output, options={"format": name, **chosen.as_json()})
+
+
+def import_named(
+    folder: Path, found: Sequence[Detected], names: Sequence[str] = CLASS_NAMES
+) -> RegionStore:
+    """A store that knows what the things in the boxes are called."""
+    path = write_lines(folder / "features.tsv", [lxmert_line(item) for item in found])
+    return import_from("tsv", path, names=write_lines(folder / "names.txt", list(names)))
 
 
 def check_same(store: RegionStore, found: Detected, image_id: str | None = None) -> None:

@@ -10,6 +10,7 @@ import numpy as np
 
 FEATURE_SIZE = 8
 NUM_CLASSES = 5  # the background first
+CLASS_NAMES = ["tree", "dog", "sky", "car"]  # of the others
 
 
 @dataclass(frozen=True)

@@ -63,6 +63,17 @@ def test_only_so_many_regions_are_used_as_uniters_counts_say(folder: Path, tmp_p
     assert where.endswith(f"{FOUND[1].image_id}.npz") and "their number is 99" in reason
 
 
+def test_other_counts_are_another_source(folder: Path, tmp_path: Path) -> None:
+    for found in FOUND:
+        np.savez(folder / f"{found.image_id}.npz", **uniter_arrays(found))
+    counts = tmp_path / "nbb.json"
+    counts.write_text(json.dumps({f"{FOUND[0].image_id}.npz": 1}))
+    import_from("npz", folder, counts=counts)
+    counts.write_text(json.dumps({f"{FOUND[0].image_id}.npz": 2, "other": 1}))
+    with pytest.raises(UserError, match="is there already, made of other files"):
+        import_from("npz", folder, counts=counts)
+
+
 @pytest.mark.parametrize("is_turned", [False, True])
 def test_bottom_up_files_are_read_back(folder: Path, is_turned: bool) -> None:
     for found in FOUND:
@@ -105,6 +116,23 @@ def damage(path: Path, how: str) -> None:
     elif how == "no record":
         path.unlink()
         np.save(path.with_suffix(".npy"), FOUND[0].features)
+    elif how == "npy":
+        with path.open("wb") as file:
+            np.save(file, FOUND[0].features)
+    elif how == "method":
+        data = bytearray(path.read_bytes())
+        data[data.index(b"PK\x01\x02") + 10] = 99  # how the first member is compressed
+        path.write_bytes(data)
+    elif how == "header":
+        path.unlink()
+        np.save(path.with_suffix(".npy"), vilbert_record(FOUND[2]))
+        data = path.with_suffix(".npy").read_bytes()
+        path.with_suffix(".npy").write_bytes(data.replace(b"{'descr'", b"(((descr", 1))
+    elif how == "flat":
+        np.savez(path, **uniter_arrays(FOUND[2]) | {"norm_bb": np.zeros(6)})
+    elif how == "no classes":
+        count = len(FOUND[2].boxes)
+        np.savez(path, **uniter_arrays(FOUND[2]) | {"soft_labels": np.zeros((count, 0))})
 
 
 @pytest.mark.parametrize(
@@ -115,6 +143,11 @@ def damage(path: Path, how: str) -> None:
         ("evil", "it names builtins.print, which is none of arrays, texts and numbers"),
         ("no size", "width of the image is missing; looked for image_w, img_w"),
         ("no record", "holds an array of type float32"),
+        ("npy", r"is no .npz file of arrays; it begins with b'\x93NUMPY"),
+        ("method", "is no .npz file of arrays (NotImplementedError: "),
+        ("header", "is no .npy file ("),
+        ("flat", "boxes have shape [6], which is no table"),
+        ("no classes", "class probabilities have shape"),
     ],
 )
 def test_damage_is_named_with_its_file(

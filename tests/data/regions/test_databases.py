@@ -17,6 +17,8 @@ import pytest
 
 from tests.data.regions.checking import check_same, import_from
 from tests.data.regions.samples import Detected, detect, uniter_arrays
+from unimo_paddle.data.regions.formats import SourceOptions, databases
+from unimo_paddle.data.regions.formats.databases import open_lmdb
 from unimo_paddle.errors import UserError
 
 FOUND = [detect(f"coco_val2014_00000000000{number}", number) for number in (1, 2, 3)]
@@ -104,6 +106,11 @@ def test_vilberts_database_is_read_back(tmp_path: Path, make, protocol: int) -> 
         check_same(store, found)
 
 
+def made(**changes: Any) -> bytes:
+    """A record with something else in the place of what the extractor gave."""
+    return pickle.dumps(extractor_record(FOUND[0]) | changes)
+
+
 class Evil:
     def __reduce__(self):
         return (print, ("executed",))
@@ -118,6 +125,11 @@ class Evil:
         (b"\x85nonsense", "is no msgpack, .npz or pickle"),
         (packed({"features": FOUND[0].features})[:-9], "is no msgpack"),
         (b"PK\x03\x04", "is no .npz file"),
+        (pickle.dumps({1: 2, "a": 3}), "features are missing; looked for features/x"),
+        (made(num_boxes=float("inf")), "number of boxes is 'inf', which is no whole number"),
+        (made(boxes=[[1, 2], [3]]), "boxes are no table of numbers"),
+        (made(features=["a"]), "features are of type <U1, not numbers"),
+        (packed({"features": np.zeros(0)}).replace(b"\xc3", b"\xc2"), "holds a damaged array"),
     ],
 )
 def test_damage_is_named_with_its_key(
@@ -127,6 +139,14 @@ def test_damage_is_named_with_its_key(
     ((where, reason),) = store.manifest["first_rejected"]
     assert where == f"{tmp_path / 'coco.lmdb'}: bad" and message in reason
     assert len(store) == 3 and "executed" not in capsys.readouterr().out
+
+
+def test_without_a_list_of_keys_all_records_are_read(tmp_path: Path) -> None:
+    records = {found.image_id: pickle.dumps(extractor_record(found)) for found in FOUND}
+    store = import_from("lmdb", write(tmp_path / "coco.lmdb", records))
+    assert store.image_ids() == [found.image_id for found in FOUND]
+    for found in FOUND:
+        check_same(store, found)
 
 
 def test_arrays_of_objects_are_refused(tmp_path: Path) -> None:
@@ -148,6 +168,18 @@ def test_a_damaged_list_of_keys_is_refused(tmp_path: Path, keys: bytes) -> None:
     folder = write(uniter(tmp_path / "all"), {"__keys__": keys})
     with pytest.raises(UserError, match="list of keys"):
         import_from("lmdb", folder)
+
+
+def test_a_database_that_may_be_cut_off_is_told(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    path = uniter(tmp_path / "all") / "data.mdb"
+    open_lmdb([path.parent], SourceOptions())
+    assert not caplog.text
+    cut = tmp_path / "cut.mdb"
+    cut.write_bytes(path.read_bytes()[: 2 * 4096])  # the pages that tell of the others
+    databases._open(cut)
+    assert "cut.mdb has 8192 bytes, but counts" in caplog.text and "bus error" in caplog.text
 
 
 def test_what_is_no_database_is_refused(tmp_path: Path) -> None:

@@ -142,3 +142,52 @@ def test_what_is_no_hdf5_is_refused(tmp_path: Path) -> None:
         file["data"] = [1]
     with pytest.raises(UserError, match=r"other.h5 has data; known are image_features with"):
         import_from("h5", tmp_path / "other.h5")
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "message"),
+    [
+        ("pos_boxes", [[0], [1], [2]], "pos_boxes do not tell where the boxes begin and end"),
+        ("pos_boxes", [[0, np.nan], [1, 2], [2, 3]], "pos_boxes do not tell where"),
+        ("spatial_features", np.ones(9), "spatial_features have shape"),
+        ("image_bb", None, "image_bb cannot be read"),
+    ],
+)
+def test_tables_of_other_shapes_are_named(tmp_path: Path, name: str, value, message: str) -> None:
+    path = write_adaptive(tmp_path / "train36.hdf5", FREE)
+    good = write_groups(tmp_path / "good.hdf5", [detect("1", 1)])
+    with h5py.File(path, "a") as file:
+        del file[name]
+        if value is None:
+            file.create_group(name)
+        else:
+            file[name] = value
+    rejected = import_from("h5", good, path).manifest["first_rejected"]
+    assert rejected[0][0] == f"{path}: 391895" and message in rejected[0][1]
+
+
+def test_a_group_in_the_place_of_names_is_refused(tmp_path: Path) -> None:
+    path = write_vilbert(tmp_path / "coco.h5", FREE)
+    with h5py.File(path, "a") as file:
+        del file["image_ids"]
+        file.create_group("image_ids")
+    with pytest.raises(UserError, match=r"coco\.h5: image_ids cannot be read .*fetch or write the"):
+        import_from("h5", path)
+
+
+def test_a_group_in_the_place_of_an_array_is_named(tmp_path: Path) -> None:
+    path = write_groups(tmp_path / "groups.h5", FREE)
+    with h5py.File(path, "a") as file:
+        del file["42/bbox"]
+        file.create_group("42/bbox")
+        file["gone"] = h5py.SoftLink("nowhere")
+    ((where, reason),) = import_from("h5", path).manifest["first_rejected"]
+    assert where == f"{path}: 42" and reason.startswith("bbox cannot be read")
+
+
+def test_other_names_beside_are_another_source(tmp_path: Path) -> None:
+    path = write_vqa(tmp_path / "train36.hdf5", FIXED)
+    import_from("h5", path)
+    path.with_name("train36_imgid2idx.pkl").write_bytes(pickle.dumps({"a": 0}))
+    with pytest.raises(UserError, match="is there already, made of other files"):
+        import_from("h5", path)

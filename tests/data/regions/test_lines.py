@@ -7,8 +7,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from tests.data.regions.checking import check_same, import_from
+from tests.data.regions.checking import check_same, import_from, import_named
 from tests.data.regions.samples import (
+    CLASS_NAMES,
     bottom_up_line,
     caption_line,
     detect,
@@ -17,6 +18,7 @@ from tests.data.regions.samples import (
     retrieval_line,
     write_lines,
 )
+from unimo_paddle.data.original_pairs import read_hypotheses
 from unimo_paddle.errors import UserError
 
 FOUND = [detect("391895", 1), detect("42", 2), detect("7", 3)]
@@ -36,13 +38,11 @@ def test_a_file_is_read_back(tmp_path: Path, name: str, write) -> None:
 
 
 def test_lxmerts_objects_are_kept_with_their_confidences(tmp_path: Path) -> None:
-    names = write_lines(tmp_path / "names.txt", ["tree,shrub", "dog", "sky", "car"])
-    path = write_lines(tmp_path / "features.tsv", [lxmert_line(found) for found in FOUND])
-    store = import_from("tsv", path, names=names)
+    store = import_named(tmp_path, FOUND, ["tree,shrub", *CLASS_NAMES[1:]])
     classes, confidences = store.classes(1)
     np.testing.assert_array_equal(classes, FOUND[1].objects)
     np.testing.assert_array_equal(confidences, FOUND[1].confidences.astype(np.float16))
-    surest = ["tree", "dog", "sky", "car"][FOUND[1].objects[FOUND[1].confidences.argmax()]]
+    surest = CLASS_NAMES[FOUND[1].objects[FOUND[1].confidences.argmax()]]
     assert store.tags(1)[0] == surest
 
 
@@ -60,6 +60,17 @@ def test_an_image_with_several_sentences_is_kept_once(tmp_path: Path, write) -> 
     assert (len(store), store.manifest["repeated"]) == (3, 3)
     for found in FOUND:
         check_same(store, found)
+
+
+def test_a_pair_that_is_no_text_is_named_by_both_readers(tmp_path: Path) -> None:
+    first, second = (entailment_line(found, n).encode() for n, found in enumerate(FOUND[:2]))
+    path = tmp_path / "pairs.txt"
+    path.write_bytes(first + b"\n" + b"\xff" + second + b"\n")
+    read = read_hypotheses(path, lambda item: item.id, root=None, bad_record_limit=0.01)
+    assert list(read) == ["0"]
+    assert [(x.where, x.reason) for x in read.rejected] == [(f"{path}:2", "line is not UTF-8 text")]
+    (bad,) = import_from("original", path).manifest["first_rejected"]
+    assert bad == [f"{path}:2", "line is not UTF-8 text"]
 
 
 def _damage(line: str, column: int, value: str) -> str:

@@ -10,11 +10,10 @@ import numpy as np
 import pytest
 
 from tests.data.regions.checking import check_same, import_from
-from tests.data.regions.samples import Detected, detect, encode, write_lines
+from tests.data.regions.samples import CLASS_NAMES, Detected, detect, encode, write_lines
 from unimo_paddle.errors import UserError
 
 FOUND = [detect(str(number), number) for number in (391895, 42, 7)]
-NAMES = ["tree", "dog", "sky", "car"]
 
 
 def with_places(found: Detected) -> np.ndarray:
@@ -24,7 +23,7 @@ def with_places(found: Detected) -> np.ndarray:
 
 def objects(found: Detected, **more: Any) -> list[dict[str, Any]]:
     rows = zip(found.boxes.tolist(), found.objects, found.confidences.tolist(), strict=True)
-    made = [{"rect": box, "class": NAMES[kind], "conf": conf} for box, kind, conf in rows]
+    made = [{"rect": box, "class": CLASS_NAMES[kind], "conf": conf} for box, kind, conf in rows]
     for name, values in more.items():
         for item, value in zip(made, values, strict=True):
             item[name] = value
@@ -84,12 +83,14 @@ def test_a_folder_is_read_back(tmp_path: Path, write) -> None:
     for index, item in enumerate(FOUND):
         check_same(store, item)
         classes, confidences = store.classes(index)
-        assert [store.class_names[c] for c in classes] == [NAMES[kind] for kind in item.objects]
+        assert [store.class_names[c] for c in classes] == [
+            CLASS_NAMES[kind] for kind in item.objects
+        ]
         np.testing.assert_array_equal(confidences, item.confidences.astype(np.float16))
 
 
 def test_names_beside_those_of_the_records_are_refused(tmp_path: Path) -> None:
-    names = write_lines(tmp_path / "names.txt", NAMES)
+    names = write_lines(tmp_path / "names.txt", CLASS_NAMES)
     folder = write_features(tmp_path / "model")
     with pytest.raises(UserError, match=r"name their classes themselves.*leave out --names"):
         import_from("vinvl", folder, names=names)
@@ -119,6 +120,8 @@ def replace_line(path: Path, number: int, text: str) -> None:
         ("predictions.tsv", line("43", {"objects": []}), "is of '43', not of '42'"),
         ("predictions.tsv", line("42", {"objects": []}), "0 objects for"),
         ("predictions.tsv", line("42", {"image_w": 0, "image_h": 2}), "image_w is '0'"),
+        ("predictions.tsv", line("42", {"size": 5, "objects": []}), "0 objects for"),
+        ("predictions.tsv", line("42", [{"feature": 5}]), "feature are not base64: '5'"),
     ],
 )
 def test_damage_is_named_with_its_line(tmp_path: Path, name: str, text: str, message: str) -> None:
@@ -136,6 +139,17 @@ def test_a_shorter_file_beside_is_named(tmp_path: Path) -> None:
     write_lines(folder / "predictions.tsv", lines[:2])
     ((where, reason),) = import_from("vinvl", folder).manifest["first_rejected"]
     assert where.endswith(":3") and "is of '', not of '7'" in reason
+
+
+def test_lines_without_features_are_named(tmp_path: Path) -> None:
+    """A file of features that was cut off does not pass for a smaller set."""
+    folder = write_features(tmp_path / "model")
+    lines = (folder / "features.tsv").read_text().splitlines()
+    write_lines(folder / "features.tsv", lines[:2])
+    store = import_from("vinvl", folder)
+    assert store.image_ids() == ["391895", "42"]
+    ((where, reason),) = store.manifest["first_rejected"]
+    assert where == f"{folder / 'predictions.tsv'}:3" and "there are no features for it" in reason
 
 
 def test_features_without_places_need_boxes(tmp_path: Path) -> None:

@@ -17,8 +17,10 @@ import pytest
 from tests.conftest import ROOT
 from tests.data.regions.checking import check_same, import_from
 from tests.data.regions.samples import bottom_up_line, detect, encode, lxmert_line, write_lines
-from unimo_paddle.data.regions import writer
+from unimo_paddle.data.publish import sole_writer
+from unimo_paddle.data.regions import importing, writer
 from unimo_paddle.data.regions.writer import StoreWriter
+from unimo_paddle.errors import UserError
 
 NUM_IMAGES = 12
 
@@ -83,6 +85,57 @@ def test_a_process_that_goes_on_does_not_read_again_what_was_kept(
     monkeypatch.undo()
     key = json.loads((folder / "progress.json").read_text())["key"]
     assert StoreWriter(folder, key).progress.num_images == NUM_IMAGES
+
+
+def test_a_second_import_into_a_store_is_refused(source: Path, tmp_path: Path) -> None:
+    with sole_writer(tmp_path / ".store.lock", tmp_path / "store"):
+        with pytest.raises(UserError, match=r"another process is making .*store now"):
+            import_from("tsv", source)
+        assert not list(tmp_path.glob(".store.unfinished"))
+    assert len(import_from("tsv", source)) == NUM_IMAGES
+    assert not list(tmp_path.glob(".store*"))
+
+
+@pytest.fixture
+def unfinished(source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The folder of an import that ended when all was read."""
+    with monkeypatch.context() as patch:
+        patch.setattr(StoreWriter, "finish", lambda self: self.commit() or _interrupt())
+        with pytest.raises(KeyboardInterrupt):
+            import_from("tsv", source)
+    return tmp_path / ".store.unfinished"
+
+
+def _interrupt() -> None:
+    raise KeyboardInterrupt
+
+
+@pytest.mark.parametrize("name", ["features.npy", "offsets.npy", "ids.txt"])
+def test_rows_that_a_crash_of_the_machine_took_are_not_made_up(
+    source: Path, unfinished: Path, name: str
+) -> None:
+    data = (unfinished / name).read_bytes()
+    (unfinished / name).write_bytes(data[:-5])
+    with pytest.raises(UserError, match=rf"{name} has .*written; delete .*unfinished and begin"):
+        import_from("tsv", source)
+
+
+@pytest.mark.parametrize("text", ["", '{"key": {}, "of_another_version": 1}'])
+def test_progress_that_cannot_be_read_is_begun_anew(
+    source: Path, unfinished: Path, text: str
+) -> None:
+    (unfinished / "progress.json").write_text(text)
+    assert len(import_from("tsv", source)) == NUM_IMAGES
+
+
+def test_the_bar_of_checksums_counts_all_bytes(
+    source: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bars, bar = [], importing.tqdm
+    monkeypatch.setattr(importing, "tqdm", lambda **more: bars.append(bar(**more)) or bars[-1])
+    store = import_from("tsv", source)
+    size = sum(file["bytes"] for file in store.manifest["files"].values())
+    assert [(x.desc, x.n, x.total) for x in bars[1:]] == [("checksums", size, size)]
 
 
 def test_an_unfinished_import_of_other_files_is_begun_anew(source: Path, tmp_path: Path) -> None:

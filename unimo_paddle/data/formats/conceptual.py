@@ -11,15 +11,15 @@ import zlib
 from pathlib import Path
 
 from unimo_paddle.data.formats.image_folder import ImageFolder
-from unimo_paddle.data.formats.items import Items, Record, one_line, parsed
-from unimo_paddle.data.records import Fault, read_lines
+from unimo_paddle.data.formats.items import Items, Record, one_line, parsed, read_text
+from unimo_paddle.data.records import Fault
 from unimo_paddle.errors import UserError
 
 
 def read_conceptual(path: Path, images: ImageFolder, pattern: str) -> Items:
     """``image`` and ``captions``, one, of each row ``caption<tab>address``."""
     _name(pattern, 0, "")
-    rows = enumerate((where, line) for where, line in read_lines(path) if line != "")
+    rows = enumerate((where, line) for where, line in read_text(path) if line != "")
 
     def parse(item: tuple[int, str]) -> Record:
         row, line = item
@@ -39,7 +39,7 @@ def _name(pattern: str, row: int, address: str) -> str:
     data = address.encode("utf-8")
     try:
         return pattern.format(row=row, md5=hashlib.md5(data).hexdigest(), crc32=zlib.crc32(data))
-    except (KeyError, IndexError, ValueError, AttributeError):
+    except (KeyError, IndexError, TypeError, ValueError, AttributeError):
         raise UserError(
             f"--image_name {pattern!r} is no pattern of {{row}}, {{md5}} and {{crc32}}; such as "
             "'{row:09d}.jpg'"

@@ -5,8 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 
 from unimo_paddle.data.formats.image_folder import ImageFolder
-from unimo_paddle.data.formats.items import Items, Record, one_line, parsed
-from unimo_paddle.data.records import Fault, parse_object, read_lines, text_of
+from unimo_paddle.data.formats.items import Items, Record, one_line, parsed, read_text
+from unimo_paddle.data.records import Fault, parse_object, text_of
 
 LABELS = ("entailment", "neutral", "contradiction")
 
@@ -27,4 +27,4 @@ def read_snli_ve(path: Path, images: ImageFolder) -> Items:
             "label": label,
         }
 
-    return parsed(read_lines(path), parse)
+    return parsed(read_text(path), parse)

@@ -11,8 +11,8 @@ from collections.abc import Collection
 from pathlib import Path
 
 from unimo_paddle.data.formats.image_folder import ImageFolder
-from unimo_paddle.data.formats.items import Items, one_line
-from unimo_paddle.data.records import Fault, read_lines
+from unimo_paddle.data.formats.items import Items, one_line, read_entries, read_text
+from unimo_paddle.data.records import Fault
 from unimo_paddle.errors import UserError
 
 CSV_HEADER = ["image", "caption"]
@@ -30,7 +30,7 @@ class FlickrCaptions:
         self.captions: dict[str, list[str]] = {}
         self.bad: list[tuple[str, Fault]] = []
         self._places: dict[str, str] = {}
-        lines = list(read_lines(path))
+        lines = list(read_text(path))
         is_table = bool(lines) and _cells(lines[0][1]) == CSV_HEADER
         for where, line in lines[1:] if is_table else lines:
             if line == "":
@@ -65,8 +65,7 @@ class FlickrCaptions:
 
 def read_names(path: Path) -> list[str]:
     """The images of a split, a name a line."""
-    names = [line.strip() for _, line in read_lines(path) if isinstance(line, str)]
-    names = [name for name in names if name]
+    names = read_entries(path)
     if not names:
         raise UserError(f"{path} lists no images; give one name a line")
     return [name if Path(name).suffix else f"{name}.jpg" for name in names]

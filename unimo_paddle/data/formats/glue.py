@@ -10,8 +10,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from unimo_paddle.data.formats.items import Items, one_line, parsed
-from unimo_paddle.data.records import Fault, read_lines
+from unimo_paddle.data.formats.items import Items, one_line, parsed, read_text
+from unimo_paddle.data.records import Fault
 from unimo_paddle.errors import UserError
 
 MNLI_LABELS = ("entailment", "neutral", "contradiction")
@@ -80,7 +80,7 @@ def is_to_predict(split: str) -> bool:
 
 def read_glue(path: Path, form: GlueSet, *, with_labels: bool) -> Items:
     """The rows of a table; one to predict has ``qid`` instead of ``label``."""
-    lines = ((where, line) for where, line in read_lines(path) if line != "")
+    lines = ((where, line) for where, line in read_text(path) if line != "")
     names = form.bare_columns if with_labels else ()
     if not names:
         _, header = next(lines, (path, ""))

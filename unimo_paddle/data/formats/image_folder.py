@@ -10,14 +10,14 @@ from __future__ import annotations
 import hashlib
 import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from functools import cached_property
 from pathlib import Path
 
 from tqdm import tqdm
 
 from unimo_paddle.data.records import Fault, Folder
-from unimo_paddle.data.shards import IMAGE_SUFFIXES, SHARD_SUFFIX
+from unimo_paddle.data.shards import IMAGE_SUFFIXES
 from unimo_paddle.errors import UserError
 
 IMAGES_DIR = "images"
@@ -38,9 +38,12 @@ class ImageFolder:
         folder: that they lie in, with subfolders or without; None where records name images that
             nobody looks for, because a store has their regions.
         output: folder of the records.
+        names: of the files in the folder, where they are known; None looks for all.
     """
 
-    def __init__(self, folder: Path | None, output: Path) -> None:
+    def __init__(
+        self, folder: Path | None, output: Path, names: Iterable[str] | None = None
+    ) -> None:
         self.folder = folder
         self.output = output
         self._names: set[str] = set()
@@ -50,7 +53,7 @@ class ImageFolder:
             return
         if not folder.is_dir():
             raise UserError(f"image folder {folder} does not exist; check the path")
-        self._names = set(_files_below(folder, output))
+        self._names = set(_files_below(folder, output) if names is None else names)
         if not self._names:
             raise UserError(f"image folder {folder} holds no {', '.join(IMAGE_SUFFIXES)} file")
 
@@ -102,7 +105,7 @@ class ImageFolder:
         targets = ((self.folder / name, self.output / IMAGES_DIR / name) for name in self._used)
         put = _copy if by_copy else _link
         for source, target in tqdm(
-            targets, total=len(self._used), desc="images", unit="image", mininterval=1
+            targets, total=len(self._used), desc="images", unit=" image", mininterval=1
         ):
             if not target.exists():
                 target.parent.mkdir(parents=True, exist_ok=True)
@@ -113,13 +116,19 @@ class ImageFolder:
 
 def _files_below(folder: Path, output: Path) -> Iterator[str]:
     """Image files and those without any suffix, but none that an import put into its output."""
-    suffixes = (*IMAGE_SUFFIXES, SHARD_SUFFIX)
     skipped = output.resolve()
     for parent, folders, names in os.walk(folder, followlinks=True):
-        folders[:] = [name for name in folders if Path(parent, name).resolve() != skipped]
+        here = Path(parent).resolve()
+        places = {name: Path(parent, name).resolve() for name in folders}
+        # A link to a folder that it lies in would be followed for ever.
+        folders[:] = [
+            name
+            for name, place in places.items()
+            if place != skipped and not here.is_relative_to(place)
+        ]
         below = os.path.relpath(parent, folder)
         for name in names:
-            if name.lower().endswith(suffixes) or "." not in name:
+            if name.lower().endswith(IMAGE_SUFFIXES) or "." not in name:
                 yield name if below == "." else f"{below}/{name}"
 
 

@@ -7,8 +7,10 @@ from pathlib import Path
 from typing import Any
 
 import ijson
+from tqdm import tqdm
+from tqdm.utils import CallbackIOWrapper
 
-from unimo_paddle.data.records import Fault, check_text
+from unimo_paddle.data.records import Fault, check_text, read_lines
 from unimo_paddle.errors import UserError
 
 Record = dict[str, Any]
@@ -50,26 +52,44 @@ def parsed(items: Iterable[tuple[str, Any]], parse: Callable[[Any], Record]) -> 
             yield where, fault
 
 
+def read_text(path: Path) -> Iterator[tuple[str, str | Fault]]:
+    """The lines of a file with their places, and a bar of how far it is read."""
+    with _progress(path) as progress:
+        yield from read_lines(path, progress.update)
+
+
+def read_entries(path: Path) -> list[str]:
+    """The lines of a list of names, without empty ones; none may be lost."""
+    found = []
+    for where, line in read_lines(path):
+        if isinstance(line, Fault):
+            raise UserError(f"{where}: {line}; give one name a line as UTF-8")
+        found.append(line.strip())
+    return [name for name in found if name]
+
+
 def read_list(path: Path, key: str) -> Iterator[tuple[str, Any]]:
     """Place and value of the elements of the list under a key of a JSON file, one at a time.
 
     The file is an object; it is never held as a whole. Damage names the element it is found after.
+    A bar shows how far it is read.
     """
-    items = _parse(path, f"{key}.item")
     number = 0
-    while True:
-        try:
-            item = next(items)
-        except StopIteration:
-            break
-        except (ijson.JSONError, UnicodeDecodeError) as error:
-            reason = " ".join(str(error).split())[:80]
-            place = f"after {key}[{number - 1}]" if number else f"before any record of '{key}'"
-            raise UserError(
-                f"{path} is damaged or cut off {place} ({reason}); fetch the file again"
-            ) from None
-        yield f"{path}: {key}[{number}]", item
-        number += 1
+    with _progress(path) as progress:
+        items = _parse(path, f"{key}.item", progress.update)
+        while True:
+            try:
+                item = next(items)
+            except StopIteration:
+                break
+            except (ijson.JSONError, UnicodeDecodeError) as error:
+                reason = " ".join(str(error).split())[:80]
+                place = f"after {key}[{number - 1}]" if number else f"before any record of '{key}'"
+                raise UserError(
+                    f"{path} is damaged or cut off {place} ({reason}); fetch the file again"
+                ) from None
+            yield f"{path}: {key}[{number}]", item
+            number += 1
     if not number:
         raise UserError(f"{path} holds no list '{key}' with records; is it another file?")
 
@@ -77,7 +97,7 @@ def read_list(path: Path, key: str) -> Iterator[tuple[str, Any]]:
 def read_value(path: Path, key: str) -> Any:
     """The value under a key of a JSON file that is an object; None where there is none."""
     try:
-        return next(_parse(path, key), None)
+        return next(_parse(path, key, lambda size: None), None)
     except (ijson.JSONError, UnicodeDecodeError) as error:
         reason = " ".join(str(error).split())[:80]
         raise UserError(
@@ -85,9 +105,15 @@ def read_value(path: Path, key: str) -> Any:
         ) from None
 
 
-def _parse(path: Path, prefix: str) -> Iterator[Any]:
+def _progress(path: Path) -> tqdm:
+    total = path.stat().st_size if path.is_file() else None
+    return tqdm(total=total, desc=path.name, unit="B", unit_scale=True, mininterval=1)
+
+
+def _parse(path: Path, prefix: str, tell: Callable[[int], object]) -> Iterator[Any]:
     try:
         with path.open("rb") as file:
-            yield from ijson.items(file, prefix, use_float=True)
+            counted = CallbackIOWrapper(tell, file)
+            yield from ijson.items(counted, prefix, use_float=True)
     except OSError as error:
         raise UserError(f"{path} cannot be read: {error.strerror}; check the path") from None

@@ -32,7 +32,8 @@ def read_karpathy(
 def _is_of(item: Any, split: str, splits: Mapping[str, str]) -> bool:
     """Whether an image is of a split; what has no known one is told about with the first split."""
     theirs = item.get("split") if isinstance(item, dict) else None
-    return splits.get(theirs) == split if theirs in SPLITS else split == "train"
+    is_known = isinstance(theirs, str) and theirs in SPLITS
+    return splits.get(theirs) == split if is_known else split == "train"
 
 
 def _parse(item: Any, images: ImageFolder) -> Record:

@@ -6,8 +6,6 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from tqdm import tqdm
-
 from unimo_paddle.data.formats.image_folder import ImageFolder
 from unimo_paddle.data.formats.items import (
     Items,
@@ -59,8 +57,7 @@ def read_vqa(questions: Path, annotations: Path | None, images: ImageFolder) -> 
 def read_answers(path: Path) -> Answers:
     """Answers and kind of each annotation by its question, or what is wrong with it."""
     found: Answers = {}
-    items = tqdm(read_list(path, "annotations"), desc="annotations", unit=" record", mininterval=1)
-    for where, item in items:
+    for where, item in read_list(path, "annotations"):
         try:
             number = value_of(item, "question_id", int)
         except Fault as fault:

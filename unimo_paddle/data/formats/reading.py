@@ -103,8 +103,8 @@ def _other_answers(story: Record) -> dict[int, list[str]]:
     """What further people answered, by turn."""
     found: dict[int, list[str]] = {}
     people = value_of(story, "additional_answers", dict) if "additional_answers" in story else {}
-    for answers in people.values():
-        for item in answers:
+    for person in people:
+        for item in value_of(people, person, list):
             found.setdefault(value_of(item, "turn_id", int), []).append(_turn(item, "answer"))
     return found
 

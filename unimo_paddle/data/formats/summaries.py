@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from itertools import zip_longest
 from pathlib import Path
 
-from unimo_paddle.data.formats.items import Items, one_line, parsed
+from unimo_paddle.data.formats.items import Items, one_line, parsed, read_text
 from unimo_paddle.data.records import Fault, read_lines
 from unimo_paddle.errors import UserError
 
@@ -51,7 +51,7 @@ def read_parallel(source: Path, target: Path) -> Items:
 
     def pairs() -> Iterator[tuple[str, tuple[str | Fault, str | Fault]]]:
         for number, (one, other) in enumerate(
-            zip_longest(read_lines(source), read_lines(target)), 1
+            zip_longest(read_text(source), read_lines(target)), 1
         ):
             if one is None or other is None:
                 short, long = (source, target) if one is None else (target, source)
@@ -92,7 +92,7 @@ def read_stories(addresses: Path, stories: dict[str, Path]) -> Items:
             raise Fault(f"there is no story {name}.story of {address.strip()[:80]!r}")
         return parse_story(stories[name])
 
-    lines = ((where, line) for where, line in read_lines(addresses) if line != "")
+    lines = ((where, line) for where, line in read_text(addresses) if line != "")
     return parsed(lines, parse)
 
 
@@ -102,6 +102,8 @@ def parse_story(path: Path) -> dict[str, str]:
         lines = [line.strip() for line in path.read_text("utf-8").splitlines() if line.strip()]
     except UnicodeDecodeError:
         raise Fault(f"{path.name} is not UTF-8 text") from None
+    except OSError as error:
+        raise Fault(f"{path.name} cannot be read: {error.strerror}") from None
     start = lines.index(HIGHLIGHT) if HIGHLIGHT in lines else len(lines)
     highlights = [line for line in lines[start:] if line != HIGHLIGHT]
     if not highlights:

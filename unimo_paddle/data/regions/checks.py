@@ -139,7 +139,7 @@ def _column(values: np.ndarray, what: str, count: int) -> np.ndarray:
 
 def _distributions(values: np.ndarray, count: int) -> np.ndarray:
     values = np.asarray(values)
-    if values.ndim != 2 or len(values) != count:
+    if values.ndim != 2 or len(values) != count or not values.shape[1]:
         raise Fault(
             f"class probabilities have shape {list(values.shape)}, expected [{count}, classes]"
         )

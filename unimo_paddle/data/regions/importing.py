@@ -7,7 +7,7 @@ import hashlib
 import itertools
 import json
 import logging
-import shutil
+import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,7 +16,7 @@ from typing import Any
 from tqdm import tqdm
 
 from unimo_paddle.data.fingerprints import fingerprint_of, quick_fingerprint_of
-from unimo_paddle.data.publish import publish
+from unimo_paddle.data.publish import sole_writer
 from unimo_paddle.data.records import TOLERATED_RECORDS, Fault, read_lines
 from unimo_paddle.data.regions.checks import cut_boxes, to_stored
 from unimo_paddle.data.regions.layout import (
@@ -26,7 +26,7 @@ from unimo_paddle.data.regions.layout import (
     VERSION,
     ImageRegions,
 )
-from unimo_paddle.data.regions.measures import array_bytes, measure_arrays
+from unimo_paddle.data.regions.measures import measure_arrays
 from unimo_paddle.data.regions.store import RegionStore, map_arrays
 from unimo_paddle.data.regions.writer import IDS_NAME, PROGRESS_NAME, StoreWriter
 from unimo_paddle.errors import BadSample, UserError
@@ -90,11 +90,31 @@ def import_regions(
             empty left out; they are counted.
         bad_record_limit: share of the records that may be unusable (at least 10 may).
     """
+    if not 0.0 <= bad_record_limit <= 1.0:
+        raise UserError(f"--bad_record_limit is {bad_record_limit}; give a share from 0 to 1")
     options = options | ({"cut_boxes": True} if cuts_boxes else {})
     key = _key_of(source, options)
     if output.exists():
         return _known_store(output, key)
-    folder = output.with_name(f".{output.name}.unfinished")
+    with sole_writer(output.with_name(f".{output.name}.lock"), output):
+        if output.exists():  # another process has just made it
+            return _known_store(output, key)
+        folder = output.with_name(f".{output.name}.unfinished")
+        _write(source, folder, key, cuts_boxes=cuts_boxes, bad_record_limit=bad_record_limit)
+        os.rename(folder, output)
+    return RegionStore(output)
+
+
+def _write(
+    source: RegionSource,
+    folder: Path,
+    key: dict[str, Any],
+    *,
+    cuts_boxes: bool,
+    bad_record_limit: float,
+) -> None:
+    """Write the store into a folder of its own, or go on with what an earlier process wrote."""
+    options = key["options"]
     writer = StoreWriter(folder, key)
     _read_all(source, writer, options["format"], cuts_boxes=cuts_boxes)
     progress = writer.progress
@@ -120,8 +140,6 @@ def import_regions(
     (folder / MANIFEST_NAME).write_text(json.dumps(manifest, indent=1) + "\n", "utf-8")
     for name in (PROGRESS_NAME, IDS_NAME):
         (folder / name).unlink()
-    publish(output, lambda path: shutil.move(folder, path))
-    return RegionStore(output)
 
 
 def _key_of(source: RegionSource, options: dict[str, Any]) -> dict[str, Any]:
@@ -223,15 +241,14 @@ def _check_rejected(source: RegionSource, writer: StoreWriter, limit: float) -> 
 def _checksums(folder: Path) -> dict[str, dict[str, Any]]:
     paths = [path for path in sorted(folder.iterdir()) if path.suffix in (".npy", ".json")]
     paths = [path for path in paths if path.name not in (PROGRESS_NAME, MANIFEST_NAME)]
-    sums = {}
+    sizes = {path: path.stat().st_size for path in paths}
     with tqdm(
-        total=array_bytes(folder), desc="checksums", unit="B", unit_scale=True, mininterval=1
+        total=sum(sizes.values()), desc="checksums", unit="B", unit_scale=True, mininterval=1
     ) as progress:
-        for path in paths:
-            size = path.stat().st_size
-            sums[path.name] = {"bytes": size, "sha256": fingerprint_of(path)}
-            progress.update(size)
-    return sums
+        return {
+            path.name: {"bytes": size, "sha256": fingerprint_of(path, progress.update)}
+            for path, size in sizes.items()
+        }
 
 
 def read_names(path: Path) -> list[str]:

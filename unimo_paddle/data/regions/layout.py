@@ -17,11 +17,14 @@ All arrays are .npy files, which NumPy maps.
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 from numpy.lib import format as npy
+
+from unimo_paddle.errors import UserError
 
 FORMAT = "unimo_paddle regions"
 VERSION = 1
@@ -72,7 +75,8 @@ class ArrayFile:
 
     Args:
         row_shape: of a row.
-        num_rows: kept of a file that is there already; what follows them is cut off.
+        num_rows: kept of a file that is there already; what follows them is cut off. A file that
+            does not hold so many is a ``UserError``.
     """
 
     def __init__(
@@ -80,9 +84,16 @@ class ArrayFile:
     ) -> None:
         self._dtype, self._row_shape = dtype, row_shape
         self._file = path.open("r+b" if path.exists() else "w+b")
+        present = self._file.seek(0, os.SEEK_END)
         self._write_header(0)
         size = dtype.itemsize * int(np.prod(row_shape, dtype=np.int64))
-        self._file.seek(self._file.tell() + num_rows * size)
+        end = self._file.tell() + num_rows * size
+        if num_rows and present < end:  # after a crash of the machine; zeros would stand for rows
+            raise UserError(
+                f"{path} has {present} bytes of the {end} that were written; delete {path.parent} "
+                "and begin again"
+            )
+        self._file.seek(end)
         self._file.truncate()
 
     def append(self, rows: np.ndarray) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -68,8 +67,3 @@ def spans(offsets: np.ndarray) -> Iterator[tuple[int, int]]:
         last = min(max(last, first + 1), count)
         yield first, last
         first = last
-
-
-def array_bytes(folder: Path) -> int:
-    """Bytes of all arrays of a store."""
-    return sum(path.stat().st_size for path in folder.glob("*.npy"))

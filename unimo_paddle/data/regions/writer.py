@@ -21,7 +21,7 @@ import numpy as np
 from unimo_paddle.data.records import Fault
 from unimo_paddle.data.regions.checks import StoredImage
 from unimo_paddle.data.regions.layout import NAMES_NAME, OF_IMAGES, OF_REGIONS, OPTIONAL, ArrayFile
-from unimo_paddle.errors import BadSample
+from unimo_paddle.errors import BadSample, UserError
 
 logger = logging.getLogger(__name__)
 
@@ -82,6 +82,11 @@ class StoreWriter:
         self._ids.truncate(self.progress.num_id_bytes)
         self._ids.seek(0)
         self.seen = set(self._ids.read().split(b"\n")[:-1])
+        if len(self.seen) != self.progress.num_images:
+            raise UserError(
+                f"{folder / IDS_NAME} has {len(self.seen)} of the {self.progress.num_images} names "
+                f"that were written; delete {folder} and begin again"
+            )
         if not self.progress.num_images:
             self._images["offsets"].append(np.zeros(1, np.int64))
         self._numbers = {name: number for number, name in enumerate(self.progress.names)}
@@ -90,7 +95,10 @@ class StoreWriter:
     def _read_progress(self, key: dict[str, Any]) -> Progress:
         path = self.folder / PROGRESS_NAME
         if path.is_file():
-            found = Progress(**json.loads(path.read_text("utf-8")))
+            try:
+                found = Progress(**json.loads(path.read_text("utf-8")))
+            except (ValueError, TypeError):  # after a crash of the machine, or of another version
+                found = Progress({})
             if found.key == json.loads(json.dumps(key)):
                 logger.info("going on after %d records", found.num_items)
                 return found

@@ -9,8 +9,6 @@ from __future__ import annotations
 
 import io
 import json
-import zipfile
-import zlib
 from collections.abc import Iterator, Mapping, Sequence
 from functools import partial
 from pathlib import Path
@@ -28,6 +26,7 @@ from unimo_paddle.data.regions.layout import ImageRegions
 from unimo_paddle.errors import UserError
 
 SUFFIXES = (".npz", ".npy")
+ZIP = b"PK"  # how .npz files begin
 _KNOWN = {name for names in NAMES.values() for name in names}
 
 
@@ -41,7 +40,8 @@ def open_arrays(paths: Sequence[Path], options: SourceOptions) -> RegionSource:
             count = counts.get(file.name) if counts else None
             yield Item(str(file), partial(_load, file, options, count))
 
-    return RegionSource(files, items, len(files), "image")
+    read = [*files, *([options.counts] if options.counts else [])]
+    return RegionSource(read, items, len(files), "image")
 
 
 def read_counts(path: Path | None) -> Mapping[str, int]:
@@ -79,12 +79,13 @@ def _load(file: Path, options: SourceOptions, count: int | None) -> ImageRegions
 
 def read_npz(data: bytes) -> dict[str, np.ndarray]:
     """The arrays of an .npz file that are regions; pickled ones beside them are not touched."""
+    if not data.startswith(ZIP):
+        raise Fault(f"is no .npz file of arrays; it begins with {data[:8]!r}")
     try:
         with np.load(io.BytesIO(data), allow_pickle=False) as arrays:
             return {name: arrays[name] for name in arrays.files if name in _KNOWN}
-    # A header that claims more than there is memory for ends in a MemoryError at once.
-    except (OSError, ValueError, EOFError, MemoryError, zipfile.BadZipFile, zlib.error) as error:
-        raise Fault(f"is no .npz file of arrays ({str(error)[:80]})") from None
+    except Exception as error:  # a damaged one can raise anything, a MemoryError at once too
+        raise Fault(f"is no .npz file of arrays ({_reason(error)})") from None
 
 
 def _read_npy(data: bytes) -> Mapping[str, Any]:
@@ -94,8 +95,8 @@ def _read_npy(data: bytes) -> Mapping[str, Any]:
         version = npy.read_magic(file)
         read = npy.read_array_header_1_0 if version == (1, 0) else npy.read_array_header_2_0
         shape, _, dtype = read(file)
-    except ValueError as error:
-        raise Fault(f"is no .npy file ({str(error)[:80]})") from None
+    except Exception as error:  # the header is parsed as Python, and damage of it raises anything
+        raise Fault(f"is no .npy file ({_reason(error)})") from None
     if not dtype.hasobject or shape != ():
         raise Fault(f"holds an array of type {dtype} and shape {list(shape)}, not a record")
     array = load_pickle(data[file.tell() :], "it")
@@ -103,3 +104,7 @@ def _read_npy(data: bytes) -> Mapping[str, Any]:
     if not isinstance(record, Mapping):
         raise Fault(f"holds a {type(record).__name__}, not a record")
     return record
+
+
+def _reason(error: Exception) -> str:
+    return f"{type(error).__name__}: {' '.join(str(error).split())[:80]}"

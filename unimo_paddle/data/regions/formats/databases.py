@@ -8,6 +8,7 @@ what its TSV or its extractor gave.
 from __future__ import annotations
 
 import json
+import logging
 from collections.abc import Iterator, Mapping, Sequence
 from functools import partial
 from pathlib import Path
@@ -18,7 +19,7 @@ import msgpack
 import numpy as np
 
 from unimo_paddle.data.records import Fault
-from unimo_paddle.data.regions.formats.array_files import read_counts, read_npz
+from unimo_paddle.data.regions.formats.array_files import ZIP, read_counts, read_npz
 from unimo_paddle.data.regions.formats.mappings import image_of
 from unimo_paddle.data.regions.formats.options import SourceOptions
 from unimo_paddle.data.regions.formats.safe_pickle import load_pickle
@@ -27,9 +28,10 @@ from unimo_paddle.data.regions.layout import ImageRegions
 from unimo_paddle.data.regions.lookup import without_suffix
 from unimo_paddle.errors import UserError
 
+logger = logging.getLogger(__name__)
+
 UNITER_KEYS, VILBERT_KEYS = b"__keys__", b"keys"
 _DATA_NAME = "data.mdb"
-_ZIP = b"PK"  # how .npz files begin
 _MSGPACK_MAPS = {bytes([first]) for first in (*range(0x81, 0x90), 0xDE, 0xDF)}
 
 
@@ -45,27 +47,45 @@ def open_lmdb(paths: Sequence[Path], options: SourceOptions) -> RegionSource:
                 load = partial(_load, database, key, options, counts)
                 yield Item(f"{path}: {key.decode('utf-8', 'replace')}", load)
 
-    files = [path / _DATA_NAME if path.is_dir() else path for path in paths]
+    files = [*map(_file_of, paths), *([options.counts] if options.counts else [])]
     return RegionSource(files, items, sum(map(len, keys)), "image")
 
 
 def _open(path: Path) -> lmdb.Environment:
     try:
-        return lmdb.open(
+        database = lmdb.open(
             str(path), subdir=path.is_dir(), readonly=True, lock=False, readahead=False
         )
     except lmdb.Error as error:
         raise UserError(
             f"{path} is no LMDB database ({str(error)[-80:]}); give the folder with {_DATA_NAME}"
         ) from None
+    size = _file_of(path).stat().st_size
+    counted = (database.info()["last_pgno"] + 1) * database.stat()["psize"]
+    if size < counted:  # what is not there is mapped; its last pages may never have been written
+        logger.warning(
+            "%s has %d bytes, but counts %d: if it was cut off, this ends with a bus error, and it "
+            "must be fetched again",
+            path,
+            size,
+            counted,
+        )
+    return database
+
+
+def _file_of(path: Path) -> Path:
+    return path / _DATA_NAME if path.is_dir() else path
 
 
 def _read_keys(path: Path, database: lmdb.Environment) -> list[bytes]:
     """The keys of the records: as they are listed, or all that there are."""
-    with database.begin(buffers=False) as transaction:
-        listed, pickled = transaction.get(UNITER_KEYS), transaction.get(VILBERT_KEYS)
-        if listed is None and pickled is None:
-            return [key for key, _ in transaction.cursor()]
+    try:
+        with database.begin(buffers=False) as transaction:
+            listed, pickled = transaction.get(UNITER_KEYS), transaction.get(VILBERT_KEYS)
+            if listed is None and pickled is None:
+                return list(transaction.cursor().iternext(keys=True, values=False))
+    except lmdb.Error as error:
+        raise UserError(f"{path} cannot be read ({str(error)[-80:]}); fetch it again") from None
     try:
         keys = json.loads(listed) if listed else load_pickle(pickled, "its list of keys")
     except (ValueError, Fault) as error:
@@ -92,7 +112,7 @@ def _load(
 
 
 def _parse(data: bytes) -> Mapping[str, Any]:
-    if data.startswith(_ZIP):
+    if data.startswith(ZIP):
         return read_npz(data)
     if data[:1] in _MSGPACK_MAPS:
         try:
@@ -116,5 +136,5 @@ def _array_of(item: dict[Any, Any]) -> Any:
             raise Fault("holds an array of objects; only numbers may be read")
         array = np.frombuffer(item[b"data"], dtype)
         return array.reshape(item[b"shape"]) if item[b"nd"] else array[0]
-    except (KeyError, TypeError, ValueError) as error:
+    except (IndexError, KeyError, TypeError, ValueError) as error:
         raise Fault(f"holds a damaged array ({str(error)[:60]})") from None

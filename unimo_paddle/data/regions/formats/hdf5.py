@@ -18,7 +18,7 @@ import h5py
 import numpy as np
 
 from unimo_paddle.data.records import Fault
-from unimo_paddle.data.regions.formats.mappings import NAMES, image_of
+from unimo_paddle.data.regions.formats.mappings import NAMES, image_of, table_of
 from unimo_paddle.data.regions.formats.options import SourceOptions
 from unimo_paddle.data.regions.formats.safe_pickle import load_pickle
 from unimo_paddle.data.regions.importing import Item, RegionSource
@@ -27,6 +27,8 @@ from unimo_paddle.errors import UserError
 
 _IDS = ("image_ids", "image_id")
 _OF_IMAGES = [name for names in NAMES.values() for name in names]
+# What reading of a damaged file raises, or of a group where a table should be.
+_DAMAGE = (OSError, ValueError, IndexError, KeyError, TypeError, RuntimeError)
 Load = Callable[[], ImageRegions]
 
 
@@ -37,7 +39,8 @@ def open_h5(paths: Sequence[Path], options: SourceOptions) -> RegionSource:
     def items() -> Iterator[Item]:
         yield from (Item(where, load) for where, load in records)
 
-    files = [*paths, *([options.index] if options.index else [])]
+    indices = dict.fromkeys(_index_of(path, options) for path in paths)
+    files = [*paths, *(index for index in indices if index.is_file())]
     return RegionSource(files, items, len(records), "image")
 
 
@@ -50,20 +53,24 @@ def _records_of(path: Path, options: SourceOptions) -> list[tuple[str, Load]]:
         return _vqa_records(path, file, options)
     for ids in _IDS:
         if ids in file:
-            return _table_records(path, file, file[ids][()], options)
-    groups = [name for name in file if isinstance(file[name], h5py.Group)]
+            return _table_records(path, file, _read_ids(path, file, ids), options)
+    groups = [name for name in file if file.get(name, getclass=True) is h5py.Group]
     if not groups:
         raise UserError(
             f"{path} has {', '.join(file)[:80] or 'nothing'}; known are image_features with "
             "image_bb, image_ids with features, and a group an image"
         )
     return [
-        (f"{path}: {name}", partial(_load_group, file[name], options.name(name))) for name in groups
+        (f"{path}: {name}", partial(_load_group, file, name, options.name(name))) for name in groups
     ]
 
 
-def _load_group(group: h5py.Group, image_id: str) -> ImageRegions:
-    record: dict[str, Any] = dict(group.attrs)
+def _load_group(file: h5py.File, name: str, image_id: str) -> ImageRegions:
+    try:
+        group = file[name]
+        record: dict[str, Any] = dict(group.attrs)
+    except _DAMAGE as error:
+        raise Fault(f"group cannot be read ({str(error)[:80]})") from None
     record |= {name: _read(group, name, ()) for name in group if name in _OF_IMAGES}
     return image_of(record, image_id)
 
@@ -71,11 +78,18 @@ def _load_group(group: h5py.Group, image_id: str) -> ImageRegions:
 def _read(group: h5py.Group, name: str, place: Any) -> Any:
     try:
         return group[name][place]
-    except (OSError, ValueError, IndexError) as error:
+    except _DAMAGE as error:
         raise Fault(f"{name} cannot be read ({str(error)[:80]})") from None
 
 
 # ---- ViLBERT's tables
+
+
+def _read_ids(path: Path, file: h5py.File, name: str) -> np.ndarray:
+    try:
+        return np.asarray(_read(file, name, ())).reshape(-1)
+    except Fault as fault:
+        raise UserError(f"{path}: {fault}; fetch or write the file again") from None
 
 
 def _table_records(
@@ -103,16 +117,20 @@ def _vqa_records(path: Path, file: h5py.File, options: SourceOptions) -> list[tu
                 f"{path} has image_features but no {name}, without which boxes and sizes of images "
                 "are not known; import what it was made of"
             )
-    places = _read_index(path, options.index)
+    places = _read_index(path, _index_of(path, options))
     return [
         (f"{path}: {name}", partial(_load_vqa, file, place, options.name(name)))
         for name, place in places.items()
     ]
 
 
-def _read_index(path: Path, index: Path | None) -> dict[str, int]:
-    """Rows of the tables by the names of the images, from the file beside them."""
-    index = index or path.with_name(f"{path.stem}_imgid2idx.pkl")
+def _index_of(path: Path, options: SourceOptions) -> Path:
+    """The file of the images' names: the one that is given, or that beside the tables."""
+    return options.index or path.with_name(f"{path.stem}_imgid2idx.pkl")
+
+
+def _read_index(path: Path, index: Path) -> dict[str, int]:
+    """Rows of the tables by the names of the images."""
     try:
         data = index.read_bytes()
         places = json.loads(data) if index.suffix == ".json" else load_pickle(data, "it")
@@ -132,10 +150,13 @@ def _read_index(path: Path, index: Path | None) -> dict[str, int]:
 def _load_vqa(file: h5py.File, place: int, image_id: str) -> ImageRegions:
     rows: Any = place
     if "pos_boxes" in file:
-        start, stop = _read(file, "pos_boxes", place).tolist()
-        rows = slice(int(start), int(stop))
-    boxes = np.asarray(_read(file, "image_bb", rows), np.float32)
-    shares = np.asarray(_read(file, "spatial_features", rows), np.float64)
+        try:
+            start, stop = map(int, _read(file, "pos_boxes", place).tolist())
+        except (TypeError, ValueError, OverflowError):
+            raise Fault("pos_boxes do not tell where the boxes begin and end") from None
+        rows = slice(start, stop)
+    boxes = table_of(_read(file, "image_bb", rows), "image_bb").astype(np.float32)
+    shares = table_of(_read(file, "spatial_features", rows), "spatial_features").astype(np.float64)
     if boxes.shape != (len(shares), 4) or shares.shape[1] < 4:
         raise Fault(
             f"boxes have shape {list(boxes.shape)} and spatial features {list(shares.shape)}"

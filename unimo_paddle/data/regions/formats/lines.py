@@ -8,17 +8,21 @@ float32, and int64 for ids. Attributes are not kept.
 
 from __future__ import annotations
 
-import base64
-import binascii
 from collections.abc import Iterator, Sequence
 from functools import partial
+from itertools import chain
 from pathlib import Path
 
-import numpy as np
-
-from unimo_paddle.data.original_pairs import CAPTION, ENTAILMENT, IMAGE_PREFIX_SIZE, Layout
-from unimo_paddle.data.original_regions import parse_original_regions, whole_number
-from unimo_paddle.data.records import Fault
+from unimo_paddle.data.images import Regions
+from unimo_paddle.data.original_pairs import (
+    CAPTION,
+    ENTAILMENT,
+    IMAGE_PREFIX_SIZE,
+    SEPARATOR,
+    Layout,
+)
+from unimo_paddle.data.original_regions import decode_rows, parse_original_regions, whole_number
+from unimo_paddle.data.records import Fault, raw_lines, split_line
 from unimo_paddle.data.regions.formats.options import SourceOptions
 from unimo_paddle.data.regions.importing import Item, RegionSource
 from unimo_paddle.data.regions.layout import ImageRegions
@@ -33,17 +37,6 @@ RETRIEVAL_COLUMNS = 7  # of the original's feature files, with tabs between
 _CAPTION_PROBABILITIES = 12  # field of the original's caption files
 
 
-def raw_lines(files: Sequence[Path]) -> Iterator[tuple[str, bytes]]:
-    """The lines of files with their places, without their ends."""
-    for path in files:
-        try:
-            with path.open("rb") as file:
-                for number, line in enumerate(file, 1):
-                    yield f"{path}:{number}", line
-        except OSError as error:
-            raise UserError(f"{path} cannot be read: {error.strerror}; check the path") from None
-
-
 def total_size(files: Sequence[Path]) -> int:
     """Bytes of files."""
     try:
@@ -54,32 +47,11 @@ def total_size(files: Sequence[Path]) -> int:
         ) from None
 
 
-def split_line(line: bytes, separator: str) -> list[str]:
-    """The fields of a line."""
-    try:
-        return line.decode("utf-8").rstrip("\r\n").split(separator)
-    except UnicodeDecodeError:
-        raise Fault("line is not UTF-8 text") from None
-
-
-def decode(text: str, what: str, rows: int, dtype: str = "<f4") -> np.ndarray:
-    """An array of so many rows from base64: [rows] or [rows, numbers]."""
-    try:
-        data = base64.b64decode(text, validate=True)
-    except (binascii.Error, ValueError):
-        raise Fault(f"{what} are not base64: {text[:20]!r}") from None
-    size = np.dtype(dtype).itemsize
-    if not data or rows < 1 or len(data) % (rows * size):
-        raise Fault(f"{what} of {len(data)} bytes do not fill {rows} rows of {np.dtype(dtype)}")
-    found = np.frombuffer(data, dtype)
-    return found if len(found) == rows else found.reshape(rows, -1)
-
-
 def open_tsv(files: Sequence[Path], options: SourceOptions) -> RegionSource:
     """Bottom-up attention's or LXMERT's lines; which, is told by the number of columns."""
 
     def items() -> Iterator[Item]:
-        for where, line in raw_lines(files):
+        for where, line in chain.from_iterable(map(raw_lines, files)):
             yield Item(where, partial(_parse_tsv, line, options), len(line))
 
     # LXMERT's classes and distributions of this detector leave the background out and in.
@@ -101,22 +73,17 @@ def _parse_tsv(line: bytes, options: SourceOptions) -> ImageRegions:
     count = whole_number(fields["num_boxes"], "num_boxes")
     classes = confidences = None
     if names is LXMERT:
-        classes = decode(fields["objects_id"], "objects_id", count, "<i8")
-        confidences = decode(fields["objects_conf"], "objects_conf", count)
+        classes = decode_rows(fields["objects_id"], "objects_id", count, dtype="<i8", width=1)[:, 0]
+        confidences = decode_rows(fields["objects_conf"], "objects_conf", count, width=1)[:, 0]
     return ImageRegions(
         image_id=options.name(fields[f"{prefix}_id"].strip()),
-        features=table(decode(fields["features"], "features", count)),
-        boxes=table(decode(fields["boxes"], "boxes", count)),
+        features=decode_rows(fields["features"], "features", count),
+        boxes=decode_rows(fields["boxes"], "boxes", count),
         width=whole_number(fields[f"{prefix}_w"], f"{prefix}_w"),
         height=whole_number(fields[f"{prefix}_h"], f"{prefix}_h"),
         classes=classes,
         confidences=confidences,
     )
-
-
-def table(array: np.ndarray) -> np.ndarray:
-    """The same with two axes, where a row has but one number."""
-    return array.reshape(len(array), -1)
 
 
 def open_original(files: Sequence[Path], options: SourceOptions) -> RegionSource:
@@ -126,7 +93,7 @@ def open_original(files: Sequence[Path], options: SourceOptions) -> RegionSource
     """
 
     def items() -> Iterator[Item]:
-        for where, line in raw_lines(files):
+        for where, line in chain.from_iterable(map(raw_lines, files)):
             parse, image_id = _original_parser(line, options)
             yield Item(where, parse, len(line), image_id)
 
@@ -161,20 +128,12 @@ def _parse_retrieval(line: bytes, options: SourceOptions) -> ImageRegions:
 
 
 def _parse_pair(line: bytes, layout: Layout, image_id: str) -> ImageRegions:
-    fields = split_line(line, ";")
+    fields = split_line(line, SEPARATOR)
     probabilities = fields[_CAPTION_PROBABILITIES].strip() if layout is CAPTION else ""
-    regions = parse_original_regions(
-        fields[layout.count],
-        fields[layout.boxes],
-        fields[layout.features],
-        width=fields[layout.width],
-        height=fields[layout.height],
-        class_probabilities=probabilities or None,
-    )
-    return _image(image_id, regions)
+    return _image(image_id, layout.regions_in(fields, probabilities))
 
 
-def _image(image_id: str, regions) -> ImageRegions:
+def _image(image_id: str, regions: Regions) -> ImageRegions:
     return ImageRegions(
         image_id=image_id,
         features=regions.features,

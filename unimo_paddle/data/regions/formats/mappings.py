@@ -11,8 +11,8 @@ from typing import Any
 
 import numpy as np
 
+from unimo_paddle.data.original_regions import decode_rows
 from unimo_paddle.data.records import Fault
-from unimo_paddle.data.regions.formats.lines import decode, table
 from unimo_paddle.data.regions.layout import SHARES, ImageRegions
 
 NAMES = {
@@ -42,11 +42,11 @@ def image_of(record: Mapping[str, Any], image_id: str, *, count: int | None = No
         wanted = ", ".join("/".join(NAMES[name]) for name in ("features", "boxes", "shares"))
         raise Fault(
             f"{missing[0].replace('shares', 'boxes')} are missing; looked for {wanted}, found "
-            f"{', '.join(map(str, sorted(record)))[:120] or 'nothing'}"
+            f"{', '.join(sorted(map(str, record)))[:120] or 'nothing'}"
         )
     given = None if found["count"] is None else _number(found["count"], "number of boxes")
-    boxes = _array(found[boxes_name], "boxes", given)
-    features = _oriented(_array(found["features"], "features", given), len(boxes))
+    boxes = table_of(found[boxes_name], "boxes", given)
+    features = _oriented(table_of(found["features"], "features", given), len(boxes))
     number = given if count is None else count
     if number is not None and number > len(boxes):
         raise Fault(f"{len(boxes)} boxes, but their number is {number}")
@@ -56,22 +56,21 @@ def image_of(record: Mapping[str, Any], image_id: str, *, count: int | None = No
     else:
         width, height = (_size(found, side) for side in ("width", "height"))
     # UNITER's conf is the confidence of the class that is likeliest in its soft_labels.
-    classes = found["classes"]
-    arrays = {name: found[name] for name in ("class_probabilities", "confidences")}
-    if classes is None and found["class_probabilities"] is not None:
-        arrays["confidences"] = None
-    rows = {
-        name: None if value is None else _array(value, name, given)[used]
-        for name, value in arrays.items()
-    }
+    classes, probabilities = found["classes"], found["class_probabilities"]
+    confidences = found["confidences"] if classes is not None or probabilities is None else None
     return ImageRegions(
         image_id=image_id,
         features=features[used],
         boxes=boxes[used],
         width=width,
         height=height,
-        classes=None if classes is None else _array(classes, "classes", given, "<i8")[used],
-        **rows,
+        class_probabilities=None
+        if probabilities is None
+        else table_of(probabilities, "class probabilities", given)[used],
+        classes=None if classes is None else _column(classes, "classes", given, "<i8")[used],
+        confidences=None
+        if confidences is None
+        else _column(confidences, "confidences", given)[used],
     )
 
 
@@ -82,7 +81,7 @@ def _first(record: Mapping[str, Any], names: tuple[str, ...]) -> Any:
 def _number(value: Any, what: str) -> int:
     try:
         number = int(np.asarray(value).reshape(()))
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         raise Fault(f"{what} is {str(value)[:40]!r}, which is no whole number") from None
     if number < 1:
         raise Fault(f"{what} is {number}; it must be at least 1")
@@ -95,20 +94,47 @@ def _size(found: Mapping[str, Any], side: str) -> int:
     return _number(found[side], f"image {side}")
 
 
-def _array(value: Any, what: str, count: int | None, dtype: str = "<f4") -> np.ndarray:
+def table_of(value: Any, what: str, count: int | None = None) -> np.ndarray:
+    """Rows of regions [n, numbers].
+
+    Args:
+        count: of the rows, for base64.
+    """
     if isinstance(value, (str, bytes)):
-        if count is None:
-            raise Fault(f"{what} are base64 but the number of boxes is missing")
-        text = value if isinstance(value, str) else value.decode("ascii", "replace")
-        array = decode(text, what, count, dtype)
-        return array if what in ("classes", "confidences") else table(array)
-    array = np.asarray(value)
-    if array.dtype.kind not in "fiu" or array.ndim not in (1, 2):
-        raise Fault(f"{what} of type {array.dtype} and shape {list(array.shape)} are no table")
+        return _decoded(value, what, count)
+    array = _numbers(value, what)
+    if array.ndim != 2:
+        raise Fault(f"{what} have shape {list(array.shape)}, which is no table")
+    return array
+
+
+def _column(value: Any, what: str, count: int | None, dtype: str = "<f4") -> np.ndarray:
+    """A number of each region [n]."""
+    if isinstance(value, (str, bytes)):
+        return _decoded(value, what, count, dtype=dtype, width=1)[:, 0]
+    array = _numbers(value, what)
+    if array.ndim != 1:
+        raise Fault(f"{what} have shape {list(array.shape)}, not one number a region")
+    return array
+
+
+def _decoded(value: str | bytes, what: str, count: int | None, **layout: Any) -> np.ndarray:
+    if count is None:
+        raise Fault(f"{what} are base64 but the number of boxes is missing")
+    return decode_rows(value, what, count, **layout)
+
+
+def _numbers(value: Any, what: str) -> np.ndarray:
+    try:
+        array = np.asarray(value)
+    except (TypeError, ValueError, OverflowError):  # lists of different lengths
+        raise Fault(f"{what} are no table of numbers") from None
+    if array.dtype.kind not in "fiu":
+        raise Fault(f"{what} are of type {array.dtype}, not numbers")
     return array
 
 
 def _oriented(features: np.ndarray, count: int) -> np.ndarray:
     """Rows of regions; some extractors wrote them as columns."""
-    is_turned = features.ndim == 2 and len(features) != count == features.shape[1]
+    is_turned = len(features) != count == features.shape[1]
     return features.T if is_turned else features

@@ -20,9 +20,9 @@ from typing import Any
 
 import numpy as np
 
-from unimo_paddle.data.original_regions import whole_number
-from unimo_paddle.data.records import Fault
-from unimo_paddle.data.regions.formats.lines import decode, raw_lines, split_line, table, total_size
+from unimo_paddle.data.original_regions import decode_rows, whole_number
+from unimo_paddle.data.records import Fault, raw_lines, split_line
+from unimo_paddle.data.regions.formats.lines import total_size
 from unimo_paddle.data.regions.formats.options import SourceOptions
 from unimo_paddle.data.regions.importing import Item, RegionSource
 from unimo_paddle.data.regions.layout import SHARES, ImageRegions
@@ -31,7 +31,6 @@ from unimo_paddle.errors import UserError
 PLACE_SIZE = 6  # numbers of a region's place behind its feature
 PLACE_TOLERANCE = 1e-3
 FEATURES_NAME, PREDICTIONS_NAME, FEATURE_SUFFIX = "features.tsv", "predictions.tsv", ".feature.tsv"
-Companion = Iterator[tuple[str, bytes]]
 
 
 def open_vinvl(paths: Sequence[Path], options: SourceOptions) -> RegionSource:
@@ -41,12 +40,12 @@ def open_vinvl(paths: Sequence[Path], options: SourceOptions) -> RegionSource:
 
     def items() -> Iterator[Item]:
         for file in files:
-            labels = [raw_lines([other]) for other in beside[file]]
-            rows = itertools.zip_longest(raw_lines([file]), *labels, fillvalue=("", b""))
-            for (where, line), *others in rows:
-                if where:
-                    texts = [text for _, text in others]
-                    yield Item(where, partial(_parse, line, texts, options), len(line))
+            lines = map(raw_lines, (file, *beside[file]))
+            for (where, line), *others in itertools.zip_longest(*lines, fillvalue=("", b"")):
+                texts = [text for _, text in others]
+                if not where:  # the features may have been cut off
+                    where = next(place for place, _ in others if place)
+                yield Item(where, partial(_parse, line, texts, options), len(line))
 
     known = [*files, *itertools.chain.from_iterable(beside.values())]
     return RegionSource(known, items, total_size(files), "B")
@@ -76,13 +75,15 @@ def _files_beside(file: Path) -> list[Path]:
 
 
 def _parse(line: bytes, beside: Sequence[bytes], options: SourceOptions) -> ImageRegions:
+    if not line:
+        raise Fault("there are no features for it in the file beside, which ends before")
     columns = split_line(line, "\t")
     known = _Known(columns[0].strip())
     for text in beside:
         known.add(text)
     if len(columns) >= 3:
         count = whole_number(columns[1], "number of boxes")
-        known.features = table(decode(columns[-1], "features", count))
+        known.features = decode_rows(columns[-1], "features", count)
     elif len(columns) == 2:
         known.add_json(_json(columns[1]))
     else:
@@ -113,13 +114,13 @@ class _Known:
         """Add features, objects or a size; which, is told by the keys."""
         if isinstance(value, list):
             is_size = len(value) == 1 and isinstance(value[0], dict) and "height" in value[0]
-            value = {"size": value[0]} if is_size else {"objects": value}
+            value = value[0] if is_size else {"objects": value}
         if not isinstance(value, dict):
             raise Fault(f"JSON is a {type(value).__name__}, not an object or a list")
-        self._add_size(value.get("size", value))
+        self._add_size(value)
         if isinstance(value.get("features"), str):
             count = _whole(value.get("num_boxes"), "num_boxes")
-            self.features = table(decode(value["features"], "features", count))
+            self.features = decode_rows(value["features"], "features", count)
         if isinstance(value.get("objects"), list):
             self._add_objects(value["objects"])
 
@@ -132,10 +133,10 @@ class _Known:
         if not all(isinstance(item, dict) for item in objects):
             raise Fault("objects are no list of JSON objects")
         if objects and all("feature" in item for item in objects):
-            rows = [decode(item["feature"], "feature", 1) for item in objects]
+            rows = [decode_rows(item["feature"], "feature", 1) for item in objects]
             if len({row.size for row in rows}) > 1:
                 raise Fault("features of the objects differ in size")
-            self.features = np.concatenate([row.reshape(1, -1) for row in rows])
+            self.features = np.concatenate(rows)
         self.objects = objects if all("rect" in item for item in objects) else self.objects
 
     def image(self, options: SourceOptions) -> ImageRegions:
@@ -183,7 +184,7 @@ def split_places(features: np.ndarray) -> tuple[np.ndarray, np.ndarray | None]:
 def _boxes_of(objects: list[dict[str, Any]]) -> np.ndarray:
     try:
         return np.array([item["rect"] for item in objects], np.float32)
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         raise Fault("rect of an object is no list of four numbers") from None
 
 
@@ -195,7 +196,7 @@ def _classes_of(
         return None, None
     try:
         return names, np.array([item.get("conf", 1.0) for item in objects], np.float32)
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         raise Fault("conf of an object is no number") from None
 
 
