@@ -210,6 +210,19 @@ def test_update_in_chunks_logs_and_learns_what_one_of_whole_batches_does(
     assert_same_gradients(moments, expected)
 
 
+@pytest.mark.parametrize("chunk_size", [0, 4])
+def test_an_update_logs_the_mean_of_its_passes(load_config, chunk_size: int) -> None:
+    changes = {"train.gradient_accumulation": 3, CHUNK_SIZE: chunk_size}
+    trainer = build_trainer(load_config(NO_DROPOUT | changes))
+    update, runner, batches = trainer.update, trainer.runner, trainer.loader.batches
+    passes = [update._pass.run(runner, batch, PLACE) for batch in batches(0, 3)]
+    logged = update.run(runner, batches(0, 3), 0)
+    assert len({float(terms["loss"]) for terms in passes}) == 3
+    for name in passes[0]:
+        mean = np.mean([float(terms[name]) for terms in passes])
+        assert float(logged[name]) == pytest.approx(mean, rel=1e-12), name
+
+
 @pytest.mark.parametrize("chunk_size", [0, 11, 1000])
 def test_chunk_that_holds_all_pairs_changes_nothing(make_task: MakeTask, chunk_size: int) -> None:
     assert make_task({CHUNK_SIZE: chunk_size}).cached_loss(BATCH_SIZE) is None
