@@ -105,6 +105,7 @@ class PretrainingConfig(TaskConfig):
                 "from pixels of pairs that are encoded jointly; set it to 0, or "
                 "task.data.image.kind to patches or objects and task.masked_pair_share above 0"
             )
+        self._check_streams()
         if not 0 < self.min_temperature <= self.temperature <= 1:
             raise UserError(
                 f"task.temperature is {self.temperature}; give a number from "
@@ -112,6 +113,25 @@ class PretrainingConfig(TaskConfig):
             )
         if self.pooling not in ("first", "mean", "places"):
             raise UserError(f"task.pooling is {self.pooling!r}; choose first, mean or places")
+
+    def _check_streams(self) -> None:
+        """Refuse objectives that no stream brings anything to: their heads would learn nothing."""
+        if self.masked_pair_share:
+            return
+        # Statements are read for their words.
+        statements = ("statements",) if self.uses_language else ()
+        for kind, streams in (
+            ("language", ("texts", *statements)),
+            ("region", ("images", *statements)),
+        ):
+            names = [name for name, x in vars(self.weights).items() if kind in name and x]
+            if names and not any(getattr(self.mixture, name) for name in streams):
+                shares = ["masked_pair_share", *(f"mixture.{name}" for name in streams)]
+                raise UserError(
+                    f"task.weights.{names[0]} is {getattr(self.weights, names[0]):g}, but nothing "
+                    f"is hidden to learn it from: {', '.join(f'task.{x}' for x in shares)} are 0; "
+                    f"give one a share, or set {', '.join(f'task.weights.{x}' for x in names)} to 0"
+                )
 
     @property
     def uses_language(self) -> bool:
