@@ -123,6 +123,7 @@ class TestPretraining:
         ({"masked_pair_share": 1.5}, "task.masked_pair_share"),
         ({"pooling": "max"}, "task.pooling"),
         ({"correlated_start": -1}, "task.correlated_start"),
+        ({"correlated_start": 1}, "task.correlated_start is 1, .* give at least 2, .* or 0"),
         ({"contrastive_chunk_size": -1}, "task.contrastive_chunk_size is -1; give at least 0"),
         (
             {"contrastive_chunk_size": 8, "weights": ObjectiveWeights(contrastive=0.0)},

@@ -7,8 +7,7 @@ classification), bidirectional and sequence-to-sequence language modelling, whic
 
 from __future__ import annotations
 
-import logging
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -40,8 +39,6 @@ from unimo_paddle.tasks.pretraining_slices import slice_loss
 from unimo_paddle.tasks.pretraining_start import DataStart, start_views
 from unimo_paddle.tasks.reranking import SCORE_PAIRS
 from unimo_paddle.tasks.segments import TEXT_INPUTS, image_inputs
-
-logger = logging.getLogger(__name__)
 
 
 @TaskConfig.register_subclass("pretraining")
@@ -86,6 +83,11 @@ class PretrainingConfig(TaskConfig):
         for name, low in lows.items():
             if getattr(self, name) < low:
                 raise UserError(f"task.{name} is {getattr(self, name)}; give at least {low}")
+        if self.correlated_start == 1:
+            raise UserError(
+                "task.correlated_start is 1, but one pair correlates with nothing; give at least "
+                "2, better some hundreds, or 0"
+            )
         if self.contrastive_chunk_size and not self.weights.contrastive:
             raise UserError(
                 f"task.contrastive_chunk_size is {self.contrastive_chunk_size} but "
@@ -272,20 +274,17 @@ class PretrainingTask(Task):
         return {name: size for name, size in sizes.items() if size}
 
     def initial_values(
-        self, serve: Callable[[str, Stream], Arrays]
+        self, serve: Callable[[str, Stream], Arrays], given: Collection[str] = ()
     ) -> Iterator[dict[str, np.ndarray]]:
         """A dictionary of patches, and layers to where images and captions correlate most."""
-        start = DataStart(self.encoder, self.model, serve)
-        if self.model.patch_dictionary:
-            yield start.dictionary()
-        count = self.config.correlated_start
-        if not (count and self.config.weights.contrastive):
-            return
-        records = self.encoder.read_pairs()[:count]
-        logger.info("correlating images and captions of %d pairs for the start", len(records))
-        if self.model.patch_dictionary:
-            yield start.layers(records)
-        yield start.projections(records, self.config.projection_size)
+        start = DataStart(
+            self.encoder,
+            self.model,
+            serve,
+            num_pairs=self.config.correlated_start if self.config.weights.contrastive else 0,
+            projection_size=self.config.projection_size,
+        )
+        return start.values(given)
 
     def evaluation_stream(self, split: str, batch_size: int) -> Stream:
         """The pairs of a split."""
