@@ -1,6 +1,7 @@
 """Use a bundle: rank images for texts, predict what a task predicts, or write its texts.
 
 python tools/predict.py --bundle runs/x/bundle --images a.png b.png --texts "a red circle"
+python tools/predict.py --bundle runs/x/bundle --items labelled_images.jsonl --texts "a red circle"
 python tools/predict.py --bundle runs/sst2/bundle --item text_a="a fine film"
 python tools/predict.py --bundle runs/vqa/bundle --item image=a.png --item question="how many dogs?"
 python tools/predict.py --bundle runs/vqa/bundle --items questions.jsonl > answers.jsonl
@@ -13,14 +14,15 @@ import argparse
 import functools
 import json
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 from tqdm import tqdm
 
+from unimo_paddle.data.regions.lookup import IMAGE_ID
 from unimo_paddle.errors import ToolParser, UserError, report_user_errors
-from unimo_paddle.predictor import Predictor
+from unimo_paddle.predictor import Image, Predictor
 from unimo_paddle.tasks.writing import GENERATE
 
 ITEMS_AT_ONCE = 256
@@ -40,7 +42,12 @@ def main() -> None:
         default=50,
         help="images that are read with each text, where the bundle has joint scores",
     )
-    parser.add_argument("--items", type=Path, help="JSON lines, a prediction is printed for each")
+    parser.add_argument(
+        "--items",
+        type=Path,
+        help="JSON lines: a prediction is printed for each, or with --texts they are the images to "
+        "rank, with their objects or regions",
+    )
     parser.add_argument(
         "--item",
         action="append",
@@ -54,8 +61,18 @@ def main() -> None:
         "--likelihood", action="store_true", help="print how likely given targets are, not texts"
     )
     arguments = parser.parse_args()
-    if arguments.items or arguments.item:
-        items = read_items(arguments.items) if arguments.items else [parse_item(arguments.item)]
+    gives_items = bool(arguments.items or arguments.item)
+    items = read_items(arguments.items) if arguments.items else []
+    items += [parse_item(arguments.item)] if arguments.item else []
+    if arguments.texts and (arguments.images or gives_items):
+        print_ranking(
+            Predictor(arguments.bundle),
+            [*(arguments.images or ()), *items],
+            arguments.texts,
+            top=arguments.top,
+            first=arguments.rerank,
+        )
+    elif gives_items:
         predictor = Predictor(arguments.bundle)
         predict = predictor.predict
         if predictor.serves(GENERATE) and not arguments.likelihood:
@@ -63,20 +80,12 @@ def main() -> None:
                 predictor.generate, prefix=arguments.prefix, seed=arguments.seed
             )
         print_predictions(predict, items)
-    elif arguments.images and arguments.texts:
-        print_ranking(
-            Predictor(arguments.bundle),
-            arguments.images,
-            arguments.texts,
-            top=arguments.top,
-            first=arguments.rerank,
-        )
     else:
-        parser.error("give --images with --texts, or --items, or --item")
+        parser.error("give --images or --items with --texts, or --items, or --item")
 
 
 def print_ranking(
-    predictor: Predictor, images: list[Path], texts: list[str], *, top: int, first: int
+    predictor: Predictor, images: list[Image], texts: list[str], *, top: int, first: int
 ) -> None:
     """Print the images that fit each text best."""
     features = predictor.embed_images(images)
@@ -84,7 +93,14 @@ def print_ranking(
         print(text)
         found = predictor.find_images(text, images, features=features, first=max(first, top))
         for index, score in found[:top]:
-            print(f"  {score:+.3f}  {images[index]}")
+            print(f"  {score:+.3f}  {name_of(images[index])}")
+
+
+def name_of(image: Image) -> Any:
+    """What an image is called."""
+    if not isinstance(image, Mapping):
+        return image
+    return image.get("image") or image.get(IMAGE_ID) or json.dumps(image)[:80]
 
 
 def print_predictions(

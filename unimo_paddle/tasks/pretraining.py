@@ -7,7 +7,7 @@ classification), bidirectional and sequence-to-sequence language modelling, whic
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -17,12 +17,18 @@ import paddle
 from paddle import Tensor
 
 from unimo_paddle.data.fields import Field, Sample
+from unimo_paddle.data.images import Regions
 from unimo_paddle.data.loader import Stream
+from unimo_paddle.data.regions import RegionEntry
+from unimo_paddle.data.regions.lookup import IMAGE_ID
 from unimo_paddle.data.rewriting import RewrittenCaptions
+from unimo_paddle.data.sources import ImageRecord, LabelledImage, PairRecord
 from unimo_paddle.errors import UserError
 from unimo_paddle.metrics.retrieval import recall_both_ways
 from unimo_paddle.models import ModelConfig
 from unimo_paddle.tasks.base import Arrays, CachedLoss, Service, Task, TaskConfig, Tensors
+from unimo_paddle.tasks.image_records import Image as GivenImage
+from unimo_paddle.tasks.image_records import existing_file, parse_image
 from unimo_paddle.tasks.pretraining_data import PretrainingEncoder
 from unimo_paddle.tasks.pretraining_fields import image_targets
 from unimo_paddle.tasks.pretraining_network import PretrainingNetwork
@@ -341,8 +347,18 @@ class PretrainingTask(Task):
         }
 
     def encode_image(self, image: Any) -> Sample:
-        """An image file, or pixels [H, W, 3] uint8 RGB, as ``embed_images`` is fed."""
-        return self.encoder.encode_image(image)
+        """An image as ``embed_images`` is fed: a file, pixels [H, W, 3] uint8 RGB, or an object.
+
+        An object holds what a line of pairs does but for the captions: its ``objects`` or
+        ``regions``, where rows are made of these. Regions are also looked for in the stores.
+        """
+        config = self.config.data.image
+        if not isinstance(image, Mapping):
+            if config.kind == "patches":
+                return self.encoder.encode_image(image)
+            image = {"image": image if isinstance(image, np.ndarray) else str(image)}
+        found = parse_image(image, existing_file, config, self.encoder.open_stores())
+        return self.encoder.encode_image(_record_of(found, image))
 
     def encode_text(self, text: str) -> Sample:
         """A text as ``embed_texts`` is fed."""
@@ -367,3 +383,13 @@ class PretrainingTask(Task):
 def _copy(batch: Tensors, *names: str) -> dict[str, Tensor]:
     """Inputs that a picture shows; Paddle cannot fetch a feed itself."""
     return {name: paddle.assign(batch[name]) for name in names}
+
+
+def _record_of(found: GivenImage, item: Mapping[str, Any]) -> ImageRecord | np.ndarray:
+    """What was parsed of an item, as the encoder knows it."""
+    if isinstance(found, Regions | RegionEntry):
+        name = item.get("image") or item.get(IMAGE_ID) or "the given regions"
+        return PairRecord(Path(str(name)), (), found, group=0)
+    if isinstance(found, Path | np.ndarray):
+        return found
+    return LabelledImage(found.pixels, found.objects)
