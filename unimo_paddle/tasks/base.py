@@ -93,7 +93,7 @@ class Task(ABC):
     """One problem end to end: a host half in NumPy and a graph half in Paddle."""
 
     services: tuple[Service, ...]  # what a bundle serves
-    views: tuple[Service, ...] = ()  # what the start from the data and pictures need beside
+    views: tuple[Service, ...] = ()  # what the start and the pictures are made from
 
     @abstractmethod
     def prepare(self, seed: int) -> None:
