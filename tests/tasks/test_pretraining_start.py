@@ -128,7 +128,7 @@ def test_what_a_checkpoint_gives_is_kept_and_not_made_anew(
     for name in ("dictionary", "layers", "projections"):
         monkeypatch.setattr(DataStart, name, refuse)
     other = {"train.start_from": str(first.output_dir), "seed": 8, "task.correlated_start": 24}
-    with caplog.at_level("INFO"):
+    with caplog.at_level("INFO", "unimo_paddle"):
         started = make_trainer("started", other)
     told = re.findall("the (.*) are given, and not made from the data", caplog.text)
     assert [part.split()[0] for part in told] == ["entries", "layers", "projections"]
