@@ -123,10 +123,25 @@ class TestPretraining:
         ({"masked_pair_share": 1.5}, "task.masked_pair_share"),
         ({"pooling": "max"}, "task.pooling"),
         ({"correlated_start": -1}, "task.correlated_start"),
+        ({"correlated_start": 1}, "task.correlated_start is 1, .* give at least 2, .* or 0"),
         ({"contrastive_chunk_size": -1}, "task.contrastive_chunk_size is -1; give at least 0"),
         (
             {"contrastive_chunk_size": 8, "weights": ObjectiveWeights(contrastive=0.0)},
             "task.contrastive_chunk_size is 8 but task.weights.contrastive is 0; set",
+        ),
+        (
+            {"masked_pair_share": 0.0, "mixture": Mixture(texts=0.0)},
+            r"masked_language is 1, but .* task\.masked_pair_share, task\.mixture\.texts, "
+            r"task\.mixture\.statements are 0; .* or set task\.weights\.masked_language, "
+            r"task\.weights\.seq2seq_language to 0",
+        ),
+        (
+            {
+                "masked_pair_share": 0.0,
+                "mixture": Mixture(images=0.0, statements=1.0),  # unread without words to learn
+                "weights": ObjectiveWeights(masked_language=0.0, seq2seq_language=0.0),
+            },
+            r"region_regression is 1, but .* task\.masked_pair_share, task\.mixture\.images are 0",
         ),
         ({"temperature": 2.0}, "task.temperature"),
         ({"min_temperature": 0.0}, "task.min_temperature"),
@@ -135,3 +150,15 @@ class TestPretraining:
 def test_wrong_settings_are_named(change, message) -> None:
     with pytest.raises(UserError, match=message):
         PretrainingConfig(**change)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"mixture": Mixture(statements=1.0, texts=0.0, images=0.0)},
+        {"weights": ObjectiveWeights(1.0, 0.0, 0.0, 0.0, 0.0), "mixture": Mixture(0.0, 0.0)},
+    ],
+    ids=["statements", "no objective"],
+)
+def test_pairs_need_not_be_read_jointly(change) -> None:
+    assert not PretrainingConfig(masked_pair_share=0.0, **change).encodes_jointly

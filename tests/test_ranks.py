@@ -177,6 +177,40 @@ def test_a_folder_that_only_one_of_them_sees_is_refused(folder: Path, tmp_path: 
     assert not (tmp_path / "copy_of_its_own").exists()
 
 
+# ---- where they begin
+
+APART = """
+import hashlib, sys
+import paddle
+from unimo_paddle import distributed
+from unimo_paddle.config import build_trainer, parse_training
+from unimo_paddle.tasks import pretraining_start
+
+distributed.start()
+if distributed.rank() == 1:  # a machine that draws otherwise, and on which nothing is solved
+    seed = paddle.seed
+    paddle.seed = lambda number: seed(number + 1)
+    for name in ("fit_dictionary", "latent_words", "correlated_projections"):
+        delattr(pretraining_start, name)
+trainer = build_trainer(parse_training(sys.argv[1:])[0])
+digest = hashlib.sha256()
+for name in (*trainer.update.parameter_names, *trainer.update.kept_names):
+    digest.update(trainer.runner.value(name).tobytes())
+print("begins with", digest.hexdigest())
+"""
+
+
+def test_unlike_machines_begin_with_the_same_parameters(write_run_file, tmp_path: Path) -> None:
+    (tmp_path / "apart.py").write_text(APART)
+    changes = {"model.patch_grid": 4, "model.patch_edge_size": 2, "model.patch_dictionary": 16}
+    changes |= {"task.pooling": "mean", "task.correlated_start": 24}
+    run_file = write_run_file(tmp_path / "run.yaml", SETTINGS | changes)
+    run(2, tmp_path / "apart.py", "--config", run_file, "--output_dir", tmp_path / "run")
+    logs = [(tmp_path / "run" / "ranks" / f"rank-{rank}.log").read_text() for rank in range(2)]
+    first, second = (re.search(r"begins with \w+", log) for log in logs)
+    assert first and second and first[0] == second[0]
+
+
 # ---- what is no number on one of them
 
 POISONED = """

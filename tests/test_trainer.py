@@ -277,6 +277,21 @@ def test_loss_that_is_no_number_ends_the_run(write_short_run, tmp_path: Path) ->
     assert "\n" not in str(raised.value)
 
 
+def test_bad_updates_in_a_row_are_counted_through_a_resume(
+    write_short_run, tmp_path: Path
+) -> None:
+    changes = EXPLOSION | {"train.checkpoint_interval": 1, "train.bad_update_limit": 4}
+    run_file = write_short_run(changes)
+    stopped = build(run_file, tmp_path)
+    stopped.max_steps = 3  # the schedule stays that of the run
+    stopped.train()
+    assert stopped.num_bad_in_row
+    resumed = build(run_file, tmp_path, resume=True)
+    last = 3 + 4 - stopped.num_bad_in_row
+    with pytest.raises(UserError, match=f"at step {last}, as in all of the last 4 updates"):
+        resumed.train()
+
+
 def test_a_run_takes_up_a_loss_scale_and_tells_where_it_does_not_help(
     write_short_run, tmp_path: Path, monkeypatch
 ) -> None:

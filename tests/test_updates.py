@@ -14,6 +14,7 @@ import pytest
 from unimo_paddle import settings
 from unimo_paddle.config import RunConfig, build_trainer
 from unimo_paddle.data.loader import Loader
+from unimo_paddle.errors import UserError
 from unimo_paddle.optimizer import OptimizerConfig, build_optimizer
 from unimo_paddle.program import (
     ACCUMULATOR_SUFFIX,
@@ -208,6 +209,29 @@ def test_update_in_chunks_logs_and_learns_what_one_of_whole_batches_does(
     assert list(values) == list(expected_values)
     assert values == pytest.approx(expected_values, rel=TOLERANCE)
     assert_same_gradients(moments, expected)
+
+
+@pytest.mark.parametrize("chunk_size", [0, 4])
+def test_an_update_logs_the_mean_of_its_passes(load_config, chunk_size: int) -> None:
+    changes = {"train.gradient_accumulation": 3, CHUNK_SIZE: chunk_size}
+    trainer = build_trainer(load_config(NO_DROPOUT | changes))
+    update, runner, batches = trainer.update, trainer.runner, trainer.loader.batches
+    passes = [update._pass.run(runner, batch, PLACE) for batch in batches(0, 3)]
+    logged = update.run(runner, batches(0, 3), 0)
+    assert len({float(terms["loss"]) for terms in passes}) == 3
+    for name in passes[0]:
+        mean = np.mean([float(terms[name]) for terms in passes])
+        assert float(logged[name]) == pytest.approx(mean, rel=1e-6), name
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [{}, {"train.gradient_accumulation": 2}, {CHUNK_SIZE: 4}],
+    ids=["at once", "accumulated", "in chunks"],
+)
+def test_parameters_that_no_pass_of_an_update_reaches_are_refused(load_config, changes) -> None:
+    with pytest.raises(UserError, match="does not use role_embedding; set what makes it to 0"):
+        build_trainer(load_config(changes | {"model.num_roles": 3}))
 
 
 @pytest.mark.parametrize("chunk_size", [0, 11, 1000])

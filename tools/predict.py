@@ -1,6 +1,7 @@
 """Use a bundle: rank images for texts, predict what a task predicts, or write its texts.
 
 python tools/predict.py --bundle runs/x/bundle --images a.png b.png --texts "a red circle"
+python tools/predict.py --bundle runs/x/bundle --items labelled_images.jsonl --texts "a red circle"
 python tools/predict.py --bundle runs/sst2/bundle --item text_a="a fine film"
 python tools/predict.py --bundle runs/vqa/bundle --item image=a.png --item question="how many dogs?"
 python tools/predict.py --bundle runs/vqa/bundle --items questions.jsonl > answers.jsonl
@@ -12,15 +13,16 @@ from __future__ import annotations
 import argparse
 import json
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from tqdm import tqdm
 
 from unimo_paddle.data.records import Fault, read_lines
+from unimo_paddle.data.regions.lookup import IMAGE_ID
 from unimo_paddle.errors import ToolParser, UserError, report_user_errors
-from unimo_paddle.predictor import Predictor
+from unimo_paddle.predictor import Image, Predictor
 from unimo_paddle.tasks.reranking import SCORE_PAIRS
 from unimo_paddle.tasks.writing import GENERATE
 
@@ -44,7 +46,12 @@ def main() -> None:
         help="images that are read with each text, where the bundle has joint scores; 0: all "
         f"({RERANK})",
     )
-    parser.add_argument("--items", type=Path, help="JSON lines, a prediction is printed for each")
+    parser.add_argument(
+        "--items",
+        type=Path,
+        help="JSON lines: a prediction is printed for each, or with --texts they are the images to "
+        "rank, with their objects or regions",
+    )
     parser.add_argument(
         "--item",
         action="append",
@@ -61,11 +68,20 @@ def main() -> None:
         help="print how likely given targets are, not texts",
     )
     arguments = parser.parse_args()
-    if arguments.items or arguments.item:
-        refuse_idle(arguments, RANKING, "beside --items or --item")
-        if arguments.items:
-            refuse_idle(arguments, ["item"], "beside --items")
-        items = read_items(arguments.items) if arguments.items else [parse_item(arguments.item)]
+    if arguments.items:
+        refuse_idle(arguments, ["item"], "beside --items")
+    items = read_items(arguments.items) if arguments.items else []
+    items += [parse_item(arguments.item)] if arguments.item else []
+    if arguments.texts and (arguments.images or items):
+        refuse_idle(arguments, WRITING, "beside --texts")
+        images = [*(arguments.images or ()), *items]
+        top, first = parse_depths(arguments, len(images))
+        predictor = Predictor(arguments.bundle)
+        if not predictor.serves(SCORE_PAIRS):
+            refuse_idle(arguments, ["rerank"], "with a bundle that has no joint scores")
+        print_ranking(predictor, images, arguments.texts, top=top, first=first)
+    elif items:
+        refuse_idle(arguments, RANKING, "beside --items or --item without --texts")
         predictor = Predictor(arguments.bundle)
         # Each item draws by its place among all of them.
         predict = lambda part, start: predictor.predict(part)  # noqa: E731
@@ -79,15 +95,8 @@ def main() -> None:
                 part, prefix=prefix, seed=seed + start
             )
         print_predictions(predict, items)
-    elif arguments.images and arguments.texts:
-        refuse_idle(arguments, WRITING, "beside --images and --texts")
-        top, first = parse_depths(arguments)
-        predictor = Predictor(arguments.bundle)
-        if not predictor.serves(SCORE_PAIRS):
-            refuse_idle(arguments, ["rerank"], "with a bundle that has no joint scores")
-        print_ranking(predictor, arguments.images, arguments.texts, top=top, first=first)
     else:
-        parser.error("give --images with --texts, or --items, or --item")
+        parser.error("give --images or --items with --texts, or --items, or --item")
 
 
 def refuse_idle(arguments: argparse.Namespace, names: Sequence[str], where: str) -> None:
@@ -97,12 +106,12 @@ def refuse_idle(arguments: argparse.Namespace, names: Sequence[str], where: str)
             raise UserError(f"--{name} does nothing {where}; leave it out")
 
 
-def parse_depths(arguments: argparse.Namespace) -> tuple[int, int]:
-    """How many images are shown a text, and how many are read with it."""
+def parse_depths(arguments: argparse.Namespace, count: int) -> tuple[int, int]:
+    """How many of ``count`` images are shown a text, and how many are read with it."""
     top = TOP if arguments.top is None else arguments.top
     if top < 1:
         raise UserError(f"--top is {top}; give at least 1")
-    count, first = len(arguments.images), arguments.rerank
+    first = arguments.rerank
     if first is None:
         return top, max(RERANK, top)
     if first and first < min(top, count):
@@ -114,7 +123,7 @@ def parse_depths(arguments: argparse.Namespace) -> tuple[int, int]:
 
 
 def print_ranking(
-    predictor: Predictor, images: list[Path], texts: list[str], *, top: int, first: int
+    predictor: Predictor, images: list[Image], texts: list[str], *, top: int, first: int
 ) -> None:
     """Print the images that fit each text best."""
     features = predictor.embed_images(images)
@@ -122,7 +131,14 @@ def print_ranking(
         print(text)
         found = predictor.find_images(text, images, features=features, first=first)
         for index, score in found[:top]:
-            print(f"  {score:+.3f}  {images[index]}")
+            print(f"  {score:+.3f}  {name_of(images[index])}")
+
+
+def name_of(image: Image) -> Any:
+    """What an image is called."""
+    if not isinstance(image, Mapping):
+        return image
+    return image.get("image") or image.get(IMAGE_ID) or json.dumps(image)[:80]
 
 
 def print_predictions(

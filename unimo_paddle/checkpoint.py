@@ -28,6 +28,7 @@ from unimo_paddle.errors import UserError
 
 logger = logging.getLogger(__name__)
 
+CHECKPOINT_DIR = "checkpoints"  # in the folder of a run
 SHARD_BYTES = 2**31  # of arrays in a file, or one larger array
 STATE_NAME = "state.json"
 MANIFEST_NAME = "manifest.json"
@@ -135,7 +136,7 @@ def _step(entry: tuple[Path, re.Match[str] | None]) -> int:
 
 
 def remove_unfinished(folder: Path) -> list[Path]:
-    """Remove what an interrupted save left behind; call it when a run starts."""
+    """Remove what an interrupted save left behind, as the next save does; return its paths."""
     if not folder.is_dir():
         return []
     leftovers = sorted(

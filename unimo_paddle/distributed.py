@@ -208,30 +208,69 @@ def gather_arrays(arrays: Mapping[str, np.ndarray]) -> list[dict[str, np.ndarray
     """The arrays of every rank, by rank; every rank calls it, with any names and shapes."""
     if num_ranks() == 1:
         return [dict(arrays)]
-    data = to_bytes({name: np.asarray(value, order="C") for name, value in arrays.items()})
+    data = _to_bytes(arrays)
     gather = _gatherer()
     meet()  # shares of the work before may take unequally long
     sizes = gather(np.array([len(data)]))
-    words = np.zeros(-(-int(sizes.max()) // _WORD), np.int64)
-    words.view(np.uint8)[: len(data)] = np.frombuffer(data, np.uint8)
+    words = _to_words(data, int(sizes.max()))
     parts = gather(words).reshape(num_ranks(), -1).view(np.uint8)
     return [from_bytes(part[:size].tobytes()) for part, size in zip(parts, sizes, strict=True)]
 
 
+def made_by_first(make: Callable[[], Mapping[str, np.ndarray]]) -> dict[str, np.ndarray]:
+    """Arrays that rank 0 makes, on every rank to the bit; every rank calls it.
+
+    For what the same numbers give otherwise on another machine: solutions, clusters, draws.
+    """
+    if num_ranks() == 1:
+        return dict(make())
+    data = _to_bytes(make()) if rank() == 0 else b""
+    add = _adder()
+    meet()  # what rank 0 makes may take long
+    size = int(add(np.array([len(data)]))[0])
+    words = _to_words(data, size)  # zeros on all ranks but the first: the sum is what it sent
+    for start in range(0, len(words), _PIECE):
+        words[start : start + _PIECE] = add(words[start : start + _PIECE])
+    return from_bytes(words.view(np.uint8)[:size].tobytes())
+
+
 _WORD = 8  # bytes of the integers that carry them: gloo gathers no single bytes
+_PIECE = 1 << 22  # of these integers that are added up at once
+
+
+def _to_bytes(arrays: Mapping[str, np.ndarray]) -> bytes:
+    return to_bytes({name: np.asarray(value, order="C") for name, value in arrays.items()})
+
+
+def _to_words(data: bytes, size: int) -> np.ndarray:
+    """The data as int64, with zeros up to so many bytes."""
+    words = np.zeros(-(-size // _WORD), np.int64)
+    words.view(np.uint8)[: len(data)] = np.frombuffer(data, np.uint8)
+    return words
 
 
 @functools.cache
 def _gatherer() -> Callable[[np.ndarray], np.ndarray]:
     """A function that gathers int64 [n], equally long on all ranks, to [ranks * n]."""
+    return _on_words(gather_constants)
+
+
+@functools.cache
+def _adder() -> Callable[[np.ndarray], np.ndarray]:
+    """A function that adds up int64 [n] of all ranks."""
+    return _on_words(lambda words: _C_ops.all_reduce(words, RING, _SUM))
+
+
+def _on_words(collective: Callable[[Tensor], Tensor]) -> Callable[[np.ndarray], np.ndarray]:
+    """The collective as a function of int64 [n], equally long on all ranks."""
     program = paddle.static.Program()
     with paddle.static.program_guard(program):
         words = paddle.static.data("words", [-1], "int64")
-        gathered = gather_constants(words)
+        result = collective(words)
     executor = paddle.static.Executor(device())
 
-    def gather(value: np.ndarray) -> np.ndarray:
-        (result,) = executor.run(program, feed={"words": value}, fetch_list=[gathered])
-        return result
+    def run(value: np.ndarray) -> np.ndarray:
+        (found,) = executor.run(program, feed={"words": value}, fetch_list=[result])
+        return found
 
-    return gather
+    return run

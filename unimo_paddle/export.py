@@ -28,13 +28,20 @@ def export_bundle(task: Task, runner: Runner, settings: BundleSettings, folder: 
 
     Args:
         runner: holds the trained weights.
-        folder: of the bundle; parents are made.
+        folder: of the bundle; parents are made. What is there already must be a bundle or empty.
     """
     if not task.services:
         raise UserError("this task serves nothing: give task.weights.contrastive a weight")
-    unfinished = folder.with_name(folder.name + ".tmp")
+    target = folder.resolve()  # a name, also of ".", and the folder that a link leads to
+    _check_replaceable(target, folder)
+    unfinished = target.with_name(f".{target.name}.unfinished")
     shutil.rmtree(unfinished, ignore_errors=True)
-    unfinished.mkdir(parents=True)
+    try:
+        unfinished.mkdir(parents=True)
+    except OSError as error:
+        raise UserError(
+            f"bundle {folder} cannot be made: {error.strerror}; give --bundle another folder"
+        ) from error
     manifest = {"version": FORMAT_VERSION, "services": {}}
     for service in task.services:
         program = build_service(task, service)
@@ -54,7 +61,28 @@ def export_bundle(task: Task, runner: Runner, settings: BundleSettings, folder: 
     save(settings, unfinished / SETTINGS_NAME)
     manifest["files"] = identify_files(unfinished)
     (unfinished / MANIFEST_NAME).write_text(json.dumps(manifest, indent=1) + "\n", "utf-8")
-    if folder.exists():
-        shutil.rmtree(folder)
-    unfinished.rename(folder)
+    _publish(unfinished, target)
     return folder
+
+
+def _check_replaceable(target: Path, named: Path) -> None:
+    """Refuse to delete what no export wrote, such as a run or a folder of models."""
+    if not target.exists():
+        return
+    if not target.is_dir():
+        raise UserError(f"bundle {named} is a file already; give --bundle another name")
+    if not (target / MANIFEST_NAME).is_file() and any(target.iterdir()):
+        raise UserError(
+            f"{named} is no bundle: it has no {MANIFEST_NAME}, and an export would delete what it "
+            f"holds; give --bundle a new folder, such as {named / 'bundle'}"
+        )
+
+
+def _publish(unfinished: Path, target: Path) -> None:
+    """Give the bundle its name; at any moment the one before or the new one is whole on disk."""
+    old = target.with_name(f".{target.name}.old")
+    if target.exists():
+        shutil.rmtree(old, ignore_errors=True)  # what an export that was killed has left
+        target.rename(old)
+    unfinished.rename(target)
+    shutil.rmtree(old, ignore_errors=True)

@@ -33,7 +33,8 @@ from unimo_paddle.tasks.writing import GENERATE, SEED
 GRAPH_SUFFIXES = (".json", ".pdiparams")  # of the files that Paddle writes for a graph
 FIELD_TYPES = ("int64", "int32", "float32", "bool", "uint8")
 
-Image = str | Path | np.ndarray
+# A file, pixels [H, W, 3] uint8 RGB, or what a line of the task's data files holds of an image.
+Image = str | Path | np.ndarray | Mapping[str, Any]
 
 
 class Predictor:
@@ -58,7 +59,13 @@ class Predictor:
         }
 
     def embed_images(self, images: Sequence[Image]) -> np.ndarray:
-        """Return unit features [N, D] of image files or of pixels [H, W, 3] uint8 RGB."""
+        """Return unit features [N, D] of image files or of pixels [H, W, 3] uint8 RGB.
+
+        A model that reads labelled boxes or a detector's regions is given them:
+        ``[{"image": path, "objects": [...]}]``, ``[{"regions": {...}}]`` or, where
+        ``task.data.regions`` names a store of them, the path alone. Image paths are relative to
+        the current folder.
+        """
         return self._embed("embed_images", images, self._encode_image)
 
     def embed_texts(self, texts: Sequence[str]) -> np.ndarray:
@@ -123,10 +130,11 @@ class Predictor:
         return encode_next
 
     def _encode_image(self, image: Image) -> Sample:
-        is_array = isinstance(image, np.ndarray)
-        found = f"{list(image.shape)} {image.dtype}" if is_array else repr(image)
-        is_pixels = is_array and image.ndim == 3 and image.shape[2] == 3 and image.size
-        if not isinstance(image, str | Path) and not (is_pixels and image.dtype == np.uint8):
+        shown = image.get("image", "") if isinstance(image, Mapping) else image
+        is_array = isinstance(shown, np.ndarray)
+        found = f"{list(shown.shape)} {shown.dtype}" if is_array else repr(shown)
+        is_pixels = is_array and shown.ndim == 3 and shown.shape[2] == 3 and shown.size
+        if not isinstance(shown, str | Path) and not (is_pixels and shown.dtype == np.uint8):
             raise UserError(f"embed_images: {found} is no path and no pixels [H, W, 3] uint8")
         return self._task.encode_image(image)
 
@@ -171,17 +179,13 @@ class Predictor:
         return self._task.decode_texts(self._run(GENERATE, samples), prefix)
 
     def caption(self, images: Sequence[Image], *, prefix: str = "", seed: int = 0) -> list[str]:
-        """Write a caption for each image: a file, or pixels [H, W, 3] uint8 RGB."""
-        items = [
-            {"image": image if isinstance(image, np.ndarray) else str(image)}
-            for image in self._listed(images, GENERATE)
-        ]
+        """Write a caption for each image: a file, pixels [H, W, 3] uint8 RGB, or an item."""
+        items = [_item_of(image) for image in self._listed(images, GENERATE)]
         return [made["text"] for made in self.generate(items, prefix=prefix, seed=seed)]
 
     def answer(self, image: Image, question: str) -> str:
         """The likeliest answer to a question about an image."""
-        name = image if isinstance(image, np.ndarray) else str(image)
-        (prediction,) = self.predict([{"image": name, "question": question}])
+        (prediction,) = self.predict([{**_item_of(image), "question": question}])
         if "answer" not in prediction:
             raise UserError("answer: this bundle answers no questions; export a run of task vqa")
         return prediction["answer"]
@@ -204,10 +208,14 @@ class Predictor:
         self, name: str, items: Sequence[Any], encode: Callable[[Any], Sample]
     ) -> np.ndarray:
         self._check_service(name)
-        try:
-            samples = [encode(item) for item in self._listed(items, name)]
-        except BadSample as bad:
-            raise UserError(f"{bad}; remove or replace it") from bad
+        samples = []
+        for number, item in enumerate(self._listed(items, name)):
+            try:
+                samples.append(encode(item))
+            except Fault as fault:
+                raise UserError(f"{name}: item {number}: {fault}; mend or remove it") from fault
+            except BadSample as bad:
+                raise UserError(f"{bad}; remove or replace it") from bad
         (values,) = self._run(name, samples).values()
         return values
 
@@ -229,6 +237,13 @@ class Predictor:
             for start in range(0, len(samples), self.batch_size)
         ]
         return {key: np.concatenate([part[key] for part in parts]) for key in parts[0]}
+
+
+def _item_of(image: Image) -> Mapping[str, Any]:
+    """The item of an image of which nothing else is known, or the one that is given."""
+    if isinstance(image, Mapping):
+        return image
+    return {"image": image if isinstance(image, np.ndarray) else str(image)}
 
 
 def _read_manifest(folder: Path) -> dict[str, Any]:

@@ -34,8 +34,9 @@ Compute = Callable[[Any, Tensors], Mapping[str, Tensor]]  # (network, tensors) -
 class StaticProgram:
     """A program with what goes in and what comes out.
 
-    ``trained`` holds the shapes of the parameters that it makes gradients of, sorted by name, and
-    ``kept`` the names of those that it never changes.
+    ``trained`` holds the shapes of the parameters that it makes gradients of, sorted by name,
+    ``idle`` the names of those that could be trained but that its loss does not reach, and ``kept``
+    the names of those that are never changed.
     """
 
     main: paddle.static.Program
@@ -43,6 +44,7 @@ class StaticProgram:
     feeds: dict[str, Tensor]
     fetches: dict[str, Tensor]
     trained: dict[str, tuple[int, ...]] = field(default_factory=dict)
+    idle: tuple[str, ...] = ()
     kept: tuple[str, ...] = ()
 
     @property
@@ -124,10 +126,11 @@ def build_training(
         loss = fetches["loss"] if scale is None else scale.of(fetches["loss"])
         pairs = paddle.static.append_backward(loss, _trained(network))
         parts.recompute()
-        _check_reached(network, pairs)
+        _check_reached(_idle(network, pairs))
         pairs, means = distributed.mean_gradients(pairs, _scalars(fetches) | votes)
         fetches |= {**means, **optimizer.apply(pairs, means["loss"], scale)}
-    return StaticProgram(main, startup, feeds | votes, fetches, _shapes(pairs), _kept(network))
+    kept = _kept(network)
+    return StaticProgram(main, startup, feeds | votes, fetches, _shapes(pairs), kept=kept)
 
 
 def _trained(network: Any) -> list[Tensor]:
@@ -140,14 +143,18 @@ def _kept(network: Any) -> tuple[str, ...]:
     return tuple(sorted(each.name for each in network.parameters() if each.stop_gradient))
 
 
-def _check_reached(network: Any, pairs: Sequence[tuple[Tensor, Tensor]]) -> None:
-    """Raise for parameters that the loss does not reach: a setting asks for what no one uses."""
+def _idle(network: Any, pairs: Sequence[tuple[Tensor, Tensor]]) -> tuple[str, ...]:
+    """The names of the parameters that a loss with these gradients does not reach."""
     reached = {parameter.name for parameter, gradient in pairs if gradient is not None}
-    idle = sorted({parameter.name for parameter in _trained(network)} - reached)
+    return tuple(sorted({parameter.name for parameter in _trained(network)} - reached))
+
+
+def _check_reached(idle: Sequence[str]) -> None:
+    """Raise for parameters that an update does not reach: a setting asks for what no one uses."""
     if idle:
         raise UserError(
-            f"this task does not use {', '.join(idle)}; set what makes it in the model section "
-            "(such as num_roles, num_turns) to 0"
+            f"this task does not use {', '.join(idle)}; set what makes it to 0: a size in the "
+            "model section (such as num_roles, num_turns), or the weight of an objective"
         )
 
 
@@ -191,7 +198,8 @@ def build_pass(
             total = _accumulator(parameter.name, parameter.shape)
             paddle.assign(total + gradient * share, total)
         fetches |= distributed.mean_scalars(_scalars(fetches))
-    return StaticProgram(main, startup, feeds, fetches, _shapes(pairs), _kept(network))
+    idle, kept = _idle(network, pairs), _kept(network)
+    return StaticProgram(main, startup, feeds, fetches, _shapes(pairs), idle, kept)
 
 
 def build_application(
@@ -203,8 +211,10 @@ def build_application(
 ) -> StaticProgram:
     """Build the program that updates the weights by what all passes added, and clears it.
 
-    The gradients are averaged over the ranks here: once, however many passes there were.
+    The gradients are averaged over the ranks here: once, however many passes there were. What no
+    pass reaches is refused.
     """
+    _check_reached(sorted(set.intersection(*(set(program.idle) for program in passes))))
     shapes = {name: shape for program in passes for name, shape in program.trained.items()}
     with _building(seed) as (main, startup):
         # Zeros until a pass is started: random numbers would shift those that it draws.

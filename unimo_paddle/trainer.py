@@ -19,9 +19,9 @@ import numpy as np
 
 from unimo_paddle import distributed
 from unimo_paddle.checkpoint import (
+    CHECKPOINT_DIR,
     Checkpoint,
     describe_mismatch,
-    latest_checkpoint,
     load_checkpoint,
 )
 from unimo_paddle.checkpoint_writer import CheckpointWriter
@@ -39,12 +39,12 @@ from unimo_paddle.ops.products import PRECISIONS
 from unimo_paddle.optimizer import OptimizerConfig, build_optimizer
 from unimo_paddle.process import report_progress, stop_requests
 from unimo_paddle.program import Execution, Runner
+from unimo_paddle.start import begin
 from unimo_paddle.tasks.base import Task
 from unimo_paddle.updates import build_update
 
 logger = logging.getLogger(__name__)
 
-CHECKPOINT_DIR = "checkpoints"
 LOG_DIR = "log"
 ASSETS_DIR = "assets"
 CONFIG_NAME = "config.yaml"
@@ -195,6 +195,7 @@ class Trainer:
                 raise UserError(mismatch)
             self.runner.restore(program, checkpoint.arrays)
         self.step = self._saved_step = checkpoint.step
+        self.num_bad_in_row = checkpoint.state.get("num_bad_in_row", 0)
         self.optimizer.schedule.step(self.step)
         self._go_on_with_data(checkpoint.state)
 
@@ -228,6 +229,7 @@ class Trainer:
                     "seed": self.seed,
                     "parameters": list(self.update.parameter_names),
                     "samples_per_update": self.samples_per_update,
+                    "num_bad_in_row": self.num_bad_in_row,
                     "position": self.loader.position(next_pass),
                 },
                 keep=self.config.keep_checkpoints,
@@ -235,43 +237,13 @@ class Trainer:
 
     def initialise(self) -> None:
         """Begin a new run: from a checkpoint where named, the rest from the data where wanted."""
-        given: list[str] = []
-        if self.config.start_from is not None:
-            given = self._start_from(Path(self.config.start_from))
-        program = self.update.programs[0]
-        for values in self.task.initial_values(self.evaluator.serve):
-            absent = {name: value for name, value in values.items() if name not in given}
-            self.runner.restore(program, absent)
-            given += absent
-        # Nothing would ever teach it.
-        if set(self.update.kept_names) - set(given):
-            raise UserError(
-                "model.patch_dictionary is found by pre-training alone; name a pre-trained run in "
-                "train.start_from, or set it to 0"
-            )
-
-    def _start_from(self, path: Path) -> list[str]:
-        """Take the weights, not the moments, that a checkpoint shares with this network by name."""
-        newest = latest_checkpoint(path / CHECKPOINT_DIR)
-        arrays = load_checkpoint(path if newest is None else newest).arrays
-        program = self.update.programs[0]
-        names = [*self.update.parameter_names, *self.update.kept_names]
-        shared = [name for name in names if name in arrays]
-        absent = [name for name in names if name not in arrays]
-        if not shared:
-            raise UserError(
-                f"train.start_from {path} holds no parameter of this network, which has "
-                f"{absent[0]} and others; name a checkpoint of the same kind of model"
-            )
-        shapes = self.runner.shapes(program)
-        mismatch = describe_mismatch({name: shapes[name] for name in shared}, arrays)
-        if mismatch:
-            raise UserError(f"train.start_from: {mismatch}")
-        self.runner.restore(program, {name: arrays[name] for name in shared})
-        logger.info("%d parameters start from %s", len(shared), path)
-        if absent:
-            logger.info("%d start anew, for it lacks them: %s", len(absent), ", ".join(absent))
-        return shared
+        begin(
+            self.task,
+            self.update,
+            self.runner,
+            self.evaluator.serve,
+            start_from=self.config.start_from,
+        )
 
     # ---- the loop
 

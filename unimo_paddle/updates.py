@@ -106,14 +106,27 @@ class Update:
             wants_stop: this rank's vote for an end of the run.
         """
         votes = {distributed.STOP_VOTE: np.array(wants_stop, np.float32)}
+        passes = []
         for index in range(self.num_passes):
             place = (self._seed, step * self.num_passes + index, self._rank)
             # No name holds the batch: while the next one is made this one must be gone.
-            values = self._pass.run(runner, {**next(batches), **votes}, place)
+            passes.append(self._pass.run(runner, {**next(batches), **votes}, place))
+        values = _mean(passes)
         if self._application is not None:
             distributed.meet()  # several programs lie behind, on each rank its own
             values |= runner.run(self._application, votes)
         return {**votes, **values}
+
+
+def _mean(passes: Sequence[dict[str, np.ndarray]]) -> dict[str, np.ndarray]:
+    """The terms of all passes, which have the same names, averaged as their gradients are."""
+    if len(passes) == 1:
+        return passes[0]
+    # In float64: numbers that are equal in all passes, such as a temperature, stay what they are.
+    return {
+        name: np.mean([terms[name] for terms in passes], axis=0, dtype=np.float64)
+        for name in passes[0]
+    }
 
 
 def build_update(

@@ -99,3 +99,11 @@ def test_a_row_by_itself_is_told_without_its_neighbours() -> None:
     rows = paddle.to_tensor(np.random.default_rng(0).standard_normal((2, 5, 192)), "float32")
     alone = stem(rows[:, 3:4]).numpy()
     np.testing.assert_allclose(stem(rows).numpy()[:, 3:4], alone, atol=1e-5)
+    shares = stem.look_up(rows).numpy()
+    assert shares.shape == (2, 5, stem.dictionary.num_entries)
+    np.testing.assert_allclose(shares[:, 3:4], stem.look_up(rows[:, 3:4]).numpy(), atol=1e-5)
+    for told, of_one in zip(stem.describe(rows), stem.describe(rows[:, 3:4]), strict=True):
+        count = of_one.shape[1]
+        assert told.shape == [2, 5 * count, of_one.shape[2]]
+        pieces = told.numpy()[:, 3 * count : 4 * count]
+        np.testing.assert_allclose(pieces, of_one.numpy(), atol=1e-5)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import paddle
 
-from unimo_paddle.models.rows import pool_places, pool_rows
+from unimo_paddle.models.rows import hide_rows, pool_places, pool_rows
 
 CELLS = np.array(
     [[x / 3, y / 3, (x + 1) / 3, (y + 1) / 3, 1 / 9] for y in range(3) for x in range(3)]
@@ -19,6 +19,21 @@ def rows(num_rows: int = 10, size: int = 4) -> np.ndarray:
 
 def pooled(hidden: np.ndarray, boxes: np.ndarray, mask: np.ndarray) -> np.ndarray:
     return pool_places(*map(paddle.to_tensor, (hidden, boxes, mask))).numpy()
+
+
+def hidden_rows(features: list, hidden: list, mask: list) -> np.ndarray:
+    arrays = (np.array([values], "float32") for values in (features, hidden, mask))
+    return hide_rows(*map(paddle.to_tensor, arrays)).numpy()[0]
+
+
+def test_hidden_rows_are_zero_and_row_0_is_the_mean_of_the_visible() -> None:
+    features = [[2, 2], [1, 2], [3, 4], [5, 0], [7, 7]]  # the last is padding
+    found = hidden_rows(features, [0, 0, 1, 0, 0], [1, 1, 1, 1, 0])
+    assert found.tolist() == [[3, 1], [1, 2], [0, 0], [5, 0], [0, 0]]
+
+
+def test_an_image_whose_rows_are_all_hidden_has_a_zero_mean() -> None:
+    assert not hidden_rows([[1, 1]] * 3, [0, 1, 1], [1, 1, 1]).any()
 
 
 def test_the_mean_leaves_out_padding() -> None:

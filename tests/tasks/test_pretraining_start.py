@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -14,8 +15,13 @@ from tests.conftest import merge
 from tests.tasks.contract_cases import CASES
 from unimo_paddle.checkpoint import latest_checkpoint, load_checkpoint
 from unimo_paddle.config import RunConfig, build_trainer, load_evaluator
+from unimo_paddle.data.loader import Stream
 from unimo_paddle.errors import UserError
+from unimo_paddle.evaluation import Evaluator
 from unimo_paddle.settings import load
+from unimo_paddle.tasks import pretraining_start
+from unimo_paddle.tasks.pretraining_data import PretrainingEncoder
+from unimo_paddle.tasks.pretraining_start import DataStart
 from unimo_paddle.trainer import Trainer
 
 pytestmark = pytest.mark.usefixtures("static_graph")
@@ -63,6 +69,13 @@ def test_layers_that_start_from_the_data_match_images_and_captions(make_trainer)
     assert mean_rank(started) < 0.5 * mean_rank(plain)
 
 
+def test_patches_that_are_read_alone_start_from_the_data_too(make_trainer) -> None:
+    alone = {"model.patch_grid": 1}
+    plain = make_trainer("plain", alone)
+    started = make_trainer("started", {**alone, "task.correlated_start": 24})
+    assert mean_rank(started) < 0.5 * mean_rank(plain)
+
+
 @pytest.mark.parametrize("chunk_size", [0, 3])
 def test_no_update_changes_a_dictionary_and_checkpoints_keep_it(make_trainer, chunk_size) -> None:
     trainer = make_trainer("run", {"task.contrastive_chunk_size": chunk_size})
@@ -77,11 +90,48 @@ def test_no_update_changes_a_dictionary_and_checkpoints_keep_it(make_trainer, ch
         np.testing.assert_array_equal(evaluator.runner.value(name), value, err_msg=name)
 
 
-def test_a_dictionary_of_a_checkpoint_is_kept(make_trainer) -> None:
+@pytest.mark.parametrize("num_batches", [1, 2])
+def test_a_dictionary_is_found_in_a_few_images_at_a_time(
+    make_trainer, monkeypatch, num_batches: int
+) -> None:
+    counts: list[int] = []
+    image_stream, serve = PretrainingEncoder.image_stream, Evaluator.serve
+
+    def of_small_batches(encoder: PretrainingEncoder, records) -> Stream:
+        return replace(image_stream(encoder, records), batch_size=4)
+
+    def count(evaluator: Evaluator, name: str, stream: Stream):
+        if name == "describe_patches":
+            counts.append(len(stream.records))
+        return serve(evaluator, name, stream)
+
+    monkeypatch.setattr(PretrainingEncoder, "image_stream", of_small_batches)
+    monkeypatch.setattr(Evaluator, "serve", count)
+    monkeypatch.setattr(pretraining_start, "GROUP_BATCHES", 1000)
+    whole = dictionary_of(make_trainer("whole", {}))
+    monkeypatch.setattr(pretraining_start, "GROUP_BATCHES", num_batches)
+    grouped = dictionary_of(make_trainer("grouped", {}))
+    assert counts == [24] + [4 * num_batches] * (6 // num_batches)
+    for name, value in whole.items():
+        np.testing.assert_array_equal(grouped[name], value, err_msg=name)
+
+
+def refuse(start: DataStart) -> None:
+    raise AssertionError("made in vain")
+
+
+def test_what_a_checkpoint_gives_is_kept_and_not_made_anew(
+    make_trainer, monkeypatch, caplog
+) -> None:
     first = make_trainer("first", {})
     first.train()
+    for name in ("dictionary", "layers", "projections"):
+        monkeypatch.setattr(DataStart, name, refuse)
     other = {"train.start_from": str(first.output_dir), "seed": 8, "task.correlated_start": 24}
-    started = make_trainer("started", other)
+    with caplog.at_level("INFO", "unimo_paddle"):
+        started = make_trainer("started", other)
+    told = re.findall("the (.*) are given, and not made from the data", caplog.text)
+    assert [part.split()[0] for part in told] == ["entries", "layers", "projections"]
     for name, value in dictionary_of(first).items():
         np.testing.assert_array_equal(started.runner.value(name), value, err_msg=name)
     kept = load_checkpoint(latest_checkpoint(first.output_dir / "checkpoints")).arrays

@@ -25,6 +25,7 @@ from unimo_paddle.data.images import ImageConfig
 from unimo_paddle.data.loader import Loader
 from unimo_paddle.data.mining import Mined
 from unimo_paddle.data.original_pairs import StoredRegions
+from unimo_paddle.data.records import Fault
 from unimo_paddle.data.regions import RegionEntry
 from unimo_paddle.data.rewriting import RewrittenCaptions
 from unimo_paddle.data.text import TokenizerConfig
@@ -33,6 +34,7 @@ from unimo_paddle.models import ModelConfig
 from unimo_paddle.preparation import inspect_rewrites, mine, rewrite
 from unimo_paddle.tasks.captioning import CaptionDataConfig, CaptioningConfig
 from unimo_paddle.tasks.image_records import ImageDataConfig
+from unimo_paddle.tasks.pretraining import PretrainingConfig
 from unimo_paddle.tasks.pretraining_data import PretrainingEncoder
 from unimo_paddle.tasks.pretraining_settings import (
     ContrastConfig,
@@ -184,6 +186,44 @@ def make_encoder(tmp_path: Path, store: str, **data) -> PretrainingEncoder:
         uses_regions=True,
         uses_language=True,
     )
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        "images/5.jpg",
+        Path("images/5.jpg"),
+        {"image": "images/5.jpg"},
+        {"image_id": 5},
+        {"regions": inline(FOUND[5])},
+    ],
+    ids=["text", "path", "image", "number", "regions"],
+)
+def test_a_bundle_of_pretraining_is_given_regions_or_what_a_store_calls_them(
+    store: str, tmp_path: Path, given
+) -> None:
+    encoder = make_encoder(tmp_path, store)
+    task = PretrainingConfig(data=encoder.config).build(MODEL, tmp_path / "assets")
+    expected = encoder.encode_image(encoder.read_pairs()[5])
+    for key, value in task.encode_image(given).items():
+        np.testing.assert_array_equal(value, expected[key])
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        ("images/new.jpg", "image 'images/new.jpg' has no regions in"),
+        (np.zeros((8, 8, 3), np.uint8), "key 'image' or 'image_id' is missing, by which"),
+        ({"regions": {"boxes": []}}, "'regions' lacks features, height, width"),
+    ],
+)
+def test_what_no_regions_are_known_of_is_told(
+    store: str, tmp_path: Path, given, message: str
+) -> None:
+    encoder = make_encoder(tmp_path, store)
+    task = PretrainingConfig(data=encoder.config).build(MODEL, tmp_path / "assets")
+    with pytest.raises(Fault, match=message):
+        task.encode_image(given)
 
 
 def test_pretraining_classifies_hidden_regions_by_the_distributions_of_a_store(

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-COMMON = 3.0  # of the size of the rarest vector, by which a common word looks like any other
+COMMON = 3.0  # last number of every vector, and the only one of a word that every document has
 UNSEEN = 0.02  # standard deviation of words that were never read
 
 

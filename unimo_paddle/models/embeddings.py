@@ -58,10 +58,10 @@ class TextEmbedding(nn.Layer):
 class RegionEmbedding(nn.Layer):
     """Sum of the projected feature and the projected box, normalised; no position.
 
-    With a ``patch_grid`` convolutions read all rows but the first, the whole image (a grid of 1:
-    every row by itself), and both
-    parts are normalised before they are added, as in LXMERT (arXiv 1908.07490, section 2.1): what
-    convolutions tell of a patch would drown its place.
+    With a ``patch_grid`` convolutions read all rows but the first, which is the whole image; with a
+    grid of 1 they read every row by itself. Both parts are then normalised before they are added,
+    as in LXMERT (arXiv 1908.07490, section 2.1): what convolutions tell of a patch would drown its
+    place.
     """
 
     def __init__(self, config: ModelConfig) -> None:

@@ -18,6 +18,12 @@ COLOUR_SHARE = 4  # a dictionary has so many times fewer colours than pieces of 
 SMALLEST = 1e-6  # under a root: 0 has no slope there
 
 
+def parameter_names(kind: str) -> tuple[str, str, str]:
+    """The whitening's weight and bias and the entries, of ``edges`` or ``colours``."""
+    name = f"{NAME}_{kind}"
+    return f"{name}_whitening.w_0", f"{name}_whitening.b_0", f"{name}.w_0"
+
+
 class PatchDictionary(nn.Layer):
     """Shares of a cell that look like each piece of edges and like each colour.
 
@@ -33,8 +39,8 @@ class PatchDictionary(nn.Layer):
     def __init__(self, num_directions: int, num_colours: int, size: int) -> None:
         super().__init__()
         self.num_directions = num_directions
-        self.edges = _Entries(f"{NAME}_edges", num_directions * WINDOW**2, size)
-        self.colours = _Entries(f"{NAME}_colours", num_colours, size // COLOUR_SHARE)
+        self.edges = _Entries("edges", num_directions * WINDOW**2, size)
+        self.colours = _Entries("colours", num_colours, size // COLOUR_SHARE)
         self.num_entries = size + size // COLOUR_SHARE
 
     def describe(self, channels: paddle.Tensor) -> tuple[paddle.Tensor, paddle.Tensor]:
@@ -59,16 +65,14 @@ class PatchDictionary(nn.Layer):
 class _Entries(nn.Layer):
     """Entries [size, F] of one kind, compared after a linear whitening of what is looked up."""
 
-    def __init__(self, name: str, num_features: int, size: int) -> None:
+    def __init__(self, kind: str, num_features: int, size: int) -> None:
         super().__init__()
+        weight, bias, entries = map(_kept, parameter_names(kind))
         # Not `Dense`: half precision would blur distances.
         self.whitening = nn.Linear(
-            num_features,
-            num_features,
-            weight_attr=_kept(f"{name}_whitening.w_0"),
-            bias_attr=_kept(f"{name}_whitening.b_0"),
+            num_features, num_features, weight_attr=weight, bias_attr=bias
         )
-        self.entries = self.create_parameter([size, num_features], attr=_kept(f"{name}.w_0"))
+        self.entries = self.create_parameter([size, num_features], attr=entries)
         self.size = size
 
     def forward(self, rows: paddle.Tensor, grid_size: int, side: int) -> paddle.Tensor:

@@ -95,14 +95,17 @@ class PatchStem(nn.Layer):
 
         A grid of one cell takes any number of rows and reads each alone.
         """
-        told = self._convolve(patches) if self.dictionary is None else self.look_up(patches)
-        cells = self.output(told)
+        told = self._convolve(patches) if self.dictionary is None else self._shares(patches)
+        return self._by_image(self.output(told), patches)
+
+    def _by_image(self, told: paddle.Tensor, patches: paddle.Tensor) -> paddle.Tensor:
+        """Return [B, cells N, width] of what is told; a grid of one told [B cells, N, width]."""
         if self.grid_size > 1:
-            return cells
-        return cells.reshape([-1, count_rows(patches), cells.shape[-1]])
+            return told
+        return told.reshape([-1, count_rows(patches) * told.shape[1], told.shape[2]])
 
     def _convolve(self, patches: paddle.Tensor) -> paddle.Tensor:
-        """Return what the convolutions tell of each cell: [B, cells, width]."""
+        """Return what the convolutions tell of each cell of the grid: [B, cells, width]."""
         image = self._image(patches)
         if self.edge_size:
             hidden = edges_and_colours(image, self.edge_size)
@@ -117,14 +120,22 @@ class PatchStem(nn.Layer):
 
         The entries' mean square is 1, as large as what convolutions are given.
         """
+        return self._by_image(self._shares(patches), patches)
+
+    def _shares(self, patches: paddle.Tensor) -> paddle.Tensor:
+        """The same of each cell of the grid."""
         channels = edges_and_colours(self._image(patches), self.edge_size)
         shares = self.dictionary(channels, self.grid_size)
         return shares * math.sqrt(self.dictionary.num_entries / 2)
 
     def describe(self, patches: paddle.Tensor) -> tuple[paddle.Tensor, paddle.Tensor]:
-        """Return the pieces of edges and the colours that a dictionary is found among."""
+        """Return the pieces of edges [B, P, F] and the colours [B, C, 6] of each image.
+
+        A dictionary is found among them.
+        """
         channels = edges_and_colours(self._image(patches), self.edge_size)
-        return self.dictionary.describe(channels)
+        edges, colours = self.dictionary.describe(channels)
+        return self._by_image(edges, patches), self._by_image(colours, patches)
 
     def _image(self, patches: paddle.Tensor) -> paddle.Tensor:
         """The image [B, 3, H, W] that patches [B, cells, feature_size] were cut from."""

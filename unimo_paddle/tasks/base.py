@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -93,7 +93,7 @@ class Task(ABC):
     """One problem end to end: a host half in NumPy and a graph half in Paddle."""
 
     services: tuple[Service, ...]  # what a bundle serves
-    views: tuple[Service, ...] = ()  # what only the task's pictures need
+    views: tuple[Service, ...] = ()  # what the start and the pictures are made from
 
     @abstractmethod
     def prepare(self, seed: int) -> None:
@@ -136,12 +136,16 @@ class Task(ABC):
         return None
 
     def initial_values(
-        self, serve: Callable[[str, Stream], Arrays]
+        self, serve: Callable[[str, Stream], Arrays], given: Collection[str] = ()
     ) -> Iterator[dict[str, np.ndarray]]:
         """Parameters that start from the data, by name; asked once, before the first update.
 
+        Every rank asks, and is given the same to the bit.
+
         Args:
             serve: as for ``score``, with the untrained network; it knows the views too.
+            given: names of parameters that have their values: what would set these alone is not
+                made.
 
         Yields:
             What is set before the next is asked for, so that it can be made from that.

@@ -144,37 +144,11 @@ class ImageTask(FineTuningTask):
 
     def parse(self, item: Mapping[str, Any]) -> Any:
         """The record that a user gives to the predictor."""
-        return self.parse_with(item, _existing_file)
+        return self.parse_with(item, existing_file)
 
     def image_of(self, item: Mapping[str, Any], find: Callable[[str], Path]) -> Image:
-        """The image of a JSON object: its ``regions`` or its file, with ``objects`` if these count.
-
-        Regions that it does not hold are looked for in the stores. From the predictor ``image``
-        may also be pixels.
-        """
-        if self.data.image.kind == "regions":
-            if self.stores is not None and not item.get("regions"):
-                return self.stores.find(item)
-            if not item.get("regions"):
-                raise Fault(
-                    "'regions' is missing; give them, name a store that has them under "
-                    "task.data.regions, or use task.data.image.kind patches"
-                )
-            regions = parse_regions(item["regions"])
-            try:
-                # Known to be right here, where the line is known, and not only when it is encoded.
-                encode_regions(regions, self.data.image, where="regions")
-            except BadSample as bad:
-                raise Fault(f"'regions': {bad.reason}") from None
-            return regions
-        is_array = isinstance(item.get("image"), np.ndarray)
-        pixels = item["image"] if is_array else find(text_of(item, "image"))
-        if self.data.image.kind == "patches":
-            return pixels
-        objects = parse_objects(item.get("objects"))
-        if not objects:
-            raise Fault("'objects' is missing; give them, or use task.data.image.kind patches")
-        return LabelledImage(pixels, objects)
+        """The image of a JSON object."""
+        return parse_image(item, find, self.data.image, self.stores)
 
     def image_of_original(self, name: str, regions: StoredRegions) -> StoredRegions | RegionEntry:
         """The image of a line of the original's files: in the stores, where there are any."""
@@ -225,7 +199,47 @@ class ImageTask(FineTuningTask):
         )
 
 
-def _existing_file(name: str) -> Path:
+def parse_image(
+    item: Mapping[str, Any],
+    find: Callable[[str], Path],
+    config: ImageConfig,
+    stores: RegionStores | None,
+) -> Image:
+    """The image of a JSON object: its ``regions`` or its file, with ``objects`` if these count.
+
+    Regions that it does not hold are looked for in the stores. From the predictor ``image`` may
+    also be pixels.
+
+    Args:
+        find: turns the path that the object names into a file.
+    """
+    if config.kind == "regions":
+        if stores is not None and not item.get("regions"):
+            return stores.find(item)
+        if not item.get("regions"):
+            raise Fault(
+                "'regions' is missing; give them, name a store that has them under "
+                "task.data.regions, or use task.data.image.kind patches"
+            )
+        regions = parse_regions(item["regions"])
+        try:
+            # Known to be right here, where the line is known, and not only when it is encoded.
+            encode_regions(regions, config, where="regions")
+        except BadSample as bad:
+            raise Fault(f"'regions': {bad.reason}") from None
+        return regions
+    is_array = isinstance(item.get("image"), np.ndarray)
+    pixels = item["image"] if is_array else find(text_of(item, "image"))
+    if config.kind == "patches":
+        return pixels
+    objects = parse_objects(item.get("objects"))
+    if not objects:
+        raise Fault("'objects' is missing; give them, or use task.data.image.kind patches")
+    return LabelledImage(pixels, objects)
+
+
+def existing_file(name: str) -> Path:
+    """The image file of this path, which a user gives to the predictor."""
     path = Path(name)
     if not path.is_file() and split_member(path) is None:
         raise BadSample(name, "there is no such image file")

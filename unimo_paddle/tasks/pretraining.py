@@ -7,8 +7,7 @@ classification), bidirectional and sequence-to-sequence language modelling, whic
 
 from __future__ import annotations
 
-import logging
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -18,12 +17,18 @@ import paddle
 from paddle import Tensor
 
 from unimo_paddle.data.fields import Field, Sample
+from unimo_paddle.data.images import Regions
 from unimo_paddle.data.loader import Stream
+from unimo_paddle.data.regions import RegionEntry
+from unimo_paddle.data.regions.lookup import IMAGE_ID
 from unimo_paddle.data.rewriting import RewrittenCaptions
+from unimo_paddle.data.sources import ImageRecord, LabelledImage, PairRecord
 from unimo_paddle.errors import UserError
 from unimo_paddle.metrics.retrieval import recall_both_ways
 from unimo_paddle.models import ModelConfig
 from unimo_paddle.tasks.base import Arrays, CachedLoss, Service, Task, TaskConfig, Tensors
+from unimo_paddle.tasks.image_records import Image as GivenImage
+from unimo_paddle.tasks.image_records import existing_file, parse_image
 from unimo_paddle.tasks.pretraining_data import PretrainingEncoder
 from unimo_paddle.tasks.pretraining_fields import image_targets
 from unimo_paddle.tasks.pretraining_network import PretrainingNetwork
@@ -40,8 +45,6 @@ from unimo_paddle.tasks.pretraining_slices import slice_loss
 from unimo_paddle.tasks.pretraining_start import DataStart, start_views
 from unimo_paddle.tasks.reranking import SCORE_PAIRS
 from unimo_paddle.tasks.segments import TEXT_INPUTS, image_inputs
-
-logger = logging.getLogger(__name__)
 
 
 @TaskConfig.register_subclass("pretraining")
@@ -91,6 +94,11 @@ class PretrainingConfig(TaskConfig):
         for name, low in lows.items():
             if getattr(self, name) < low:
                 raise UserError(f"task.{name} is {getattr(self, name)}; give at least {low}")
+        if self.correlated_start == 1:
+            raise UserError(
+                "task.correlated_start is 1, but one pair correlates with nothing; give at least "
+                "2, better some hundreds, or 0"
+            )
         if self.contrastive_chunk_size and not self.weights.contrastive:
             raise UserError(
                 f"task.contrastive_chunk_size is {self.contrastive_chunk_size} but "
@@ -110,6 +118,7 @@ class PretrainingConfig(TaskConfig):
                 "from pixels of pairs that are encoded jointly; set it to 0, or "
                 "task.data.image.kind to patches or objects and task.masked_pair_share above 0"
             )
+        self._check_streams()
         if not 0 < self.min_temperature <= self.temperature <= 1:
             raise UserError(
                 f"task.temperature is {self.temperature}; give a number from "
@@ -117,6 +126,25 @@ class PretrainingConfig(TaskConfig):
             )
         if self.pooling not in ("first", "mean", "places"):
             raise UserError(f"task.pooling is {self.pooling!r}; choose first, mean or places")
+
+    def _check_streams(self) -> None:
+        """Refuse objectives that no stream brings anything to: their heads would learn nothing."""
+        if self.masked_pair_share:
+            return
+        # Statements are read for their words.
+        statements = ("statements",) if self.uses_language else ()
+        for kind, streams in (
+            ("language", ("texts", *statements)),
+            ("region", ("images", *statements)),
+        ):
+            names = [name for name, x in vars(self.weights).items() if kind in name and x]
+            if names and not any(getattr(self.mixture, name) for name in streams):
+                shares = ["masked_pair_share", *(f"mixture.{name}" for name in streams)]
+                raise UserError(
+                    f"task.weights.{names[0]} is {getattr(self.weights, names[0]):g}, but nothing "
+                    f"is hidden to learn it from: {', '.join(f'task.{x}' for x in shares)} are 0; "
+                    f"give one a share, or set {', '.join(f'task.weights.{x}' for x in names)} to 0"
+                )
 
     @property
     def uses_language(self) -> bool:
@@ -257,20 +285,17 @@ class PretrainingTask(Task):
         return {name: size for name, size in sizes.items() if size}
 
     def initial_values(
-        self, serve: Callable[[str, Stream], Arrays]
+        self, serve: Callable[[str, Stream], Arrays], given: Collection[str] = ()
     ) -> Iterator[dict[str, np.ndarray]]:
         """A dictionary of patches, and layers to where images and captions correlate most."""
-        start = DataStart(self.encoder, self.model, serve)
-        if self.model.patch_dictionary:
-            yield start.dictionary()
-        count = self.config.correlated_start
-        if not (count and self.config.weights.contrastive):
-            return
-        records = self.encoder.read_pairs()[:count]
-        logger.info("correlating images and captions of %d pairs for the start", len(records))
-        if self.model.patch_dictionary:
-            yield start.layers(records)
-        yield start.projections(records, self.config.projection_size)
+        start = DataStart(
+            self.encoder,
+            self.model,
+            serve,
+            num_pairs=self.config.correlated_start if self.config.weights.contrastive else 0,
+            projection_size=self.config.projection_size,
+        )
+        return start.values(given)
 
     def evaluation_stream(self, split: str, batch_size: int) -> Stream:
         """The pairs of a split; rewritten captions of others are refused here already."""
@@ -332,8 +357,18 @@ class PretrainingTask(Task):
         }
 
     def encode_image(self, image: Any) -> Sample:
-        """An image file, or pixels [H, W, 3] uint8 RGB, as ``embed_images`` is fed."""
-        return self.encoder.encode_image(image)
+        """An image as ``embed_images`` is fed: a file, pixels [H, W, 3] uint8 RGB, or an object.
+
+        An object holds what a line of pairs does but for the captions: its ``objects`` or
+        ``regions``, where rows are made of these. Regions are also looked for in the stores.
+        """
+        config = self.config.data.image
+        if not isinstance(image, Mapping):
+            if config.kind == "patches":
+                return self.encoder.encode_image(image)
+            image = {"image": image if isinstance(image, np.ndarray) else str(image)}
+        found = parse_image(image, existing_file, config, self.encoder.open_stores())
+        return self.encoder.encode_image(_record_of(found, image))
 
     def encode_text(self, text: str) -> Sample:
         """A text as ``embed_texts`` is fed."""
@@ -358,3 +393,13 @@ class PretrainingTask(Task):
 def _copy(batch: Tensors, *names: str) -> dict[str, Tensor]:
     """Inputs that a picture shows; Paddle cannot fetch a feed itself."""
     return {name: paddle.assign(batch[name]) for name in names}
+
+
+def _record_of(found: GivenImage, item: Mapping[str, Any]) -> ImageRecord | np.ndarray:
+    """What was parsed of an item, as the encoder knows it."""
+    if isinstance(found, Regions | RegionEntry):
+        name = item.get("image") or item.get(IMAGE_ID) or "the given regions"
+        return PairRecord(Path(str(name)), (), found, group=0)
+    if isinstance(found, Path | np.ndarray):
+        return found
+    return LabelledImage(found.pixels, found.objects)

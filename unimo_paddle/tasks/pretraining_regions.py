@@ -46,12 +46,16 @@ class RegionTargets:
         self.uses_regions = uses_regions
         self.visual_words: VisualWords | None = None
         self.object_names: ObjectNames | None = None
-        if (assets_dir / VISUAL_WORDS_NAME).is_file():
-            self.visual_words = VisualWords.load(assets_dir / VISUAL_WORDS_NAME)
-        if (assets_dir / OBJECT_NAMES_NAME).is_file():
-            self.object_names = ObjectNames.load(assets_dir / OBJECT_NAMES_NAME)
+        self._load(assets_dir)
 
     # ---- vocabularies
+
+    def _load(self, folder: Path) -> None:
+        """Take the vocabularies that are there."""
+        if (folder / VISUAL_WORDS_NAME).is_file():
+            self.visual_words = VisualWords.load(folder / VISUAL_WORDS_NAME)
+        if (folder / OBJECT_NAMES_NAME).is_file():
+            self.object_names = ObjectNames.load(folder / OBJECT_NAMES_NAME)
 
     def prepare(
         self,
@@ -101,13 +105,17 @@ class RegionTargets:
         return rows
 
     def save(self, folder: Path) -> None:
-        """Write the vocabularies that are not there yet."""
+        """Write the vocabularies that are not there yet, and take those that are.
+
+        Of several processes the first to write counts: on another machine clusters differ.
+        """
         for name, vocabulary in (
             (VISUAL_WORDS_NAME, self.visual_words),
             (OBJECT_NAMES_NAME, self.object_names),
         ):
             if vocabulary is not None:
                 publish(folder / name, vocabulary.save)
+        self._load(folder)
 
     @property
     def num_classes(self) -> int:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import functools
 import itertools
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 
 import numpy as np
 
+from unimo_paddle import distributed
 from unimo_paddle.data.correlation import correlated_projections
 from unimo_paddle.data.dictionary import fit_dictionary
 from unimo_paddle.data.fields import Field
@@ -16,17 +18,35 @@ from unimo_paddle.data.loader import Stream
 from unimo_paddle.data.sources import PairRecord
 from unimo_paddle.errors import UserError
 from unimo_paddle.models import ModelConfig
-from unimo_paddle.models.patch_dictionary import COLOUR_SHARE, NAME
+from unimo_paddle.models.patch_dictionary import COLOUR_SHARE, parameter_names
 from unimo_paddle.tasks.base import Arrays, Service, Tensors
 from unimo_paddle.tasks.pretraining_data import PretrainingEncoder
 from unimo_paddle.tasks.pretraining_network import PretrainingNetwork
+from unimo_paddle.tasks.pretraining_slices import cut
 from unimo_paddle.tasks.segments import TEXT_INPUTS
 
 logger = logging.getLogger(__name__)
 
+Values = dict[str, np.ndarray]  # of parameters, by name
+
 NUM_IMAGES = 3000  # that a dictionary is found in
+GROUP_BATCHES = 3  # batches of images all of whose pieces, some MB an image, are held at once
 PIECES = {"edges": 40, "colours": 40}  # of an image
 QUIET = 0.05  # share of a part that is to add little to a row at first
+# What is made, beside the dictionary and the last matrices of layers.
+LAYERS = (
+    "word_embedding",
+    "pos_embedding",
+    "patch_stem_fc.w_0",
+    "patch_stem_fc.b_0",
+    "image_loc_layer_norm_scale",
+)
+PROJECTIONS = (
+    "image_projection.w_0",
+    "image_projection.b_0",
+    "text_projection.w_0",
+    "text_projection.b_0",
+)
 
 
 def start_views(
@@ -69,8 +89,13 @@ def _look_up_patches(network: PretrainingNetwork, batch: Tensors) -> Tensors:
 class DataStart:
     """Makes parameters from training images and captions, each from those made before.
 
+    All ranks read and describe the data together, and the first one makes parameters of it: what
+    is solved for or clustered differs from machine to machine.
+
     Args:
         serve: (service name, stream) -> outputs of all records with the network as it is by now.
+        num_pairs: that are correlated; 0: none are.
+        projection_size: numbers of an image or a text.
     """
 
     def __init__(
@@ -78,56 +103,119 @@ class DataStart:
         encoder: PretrainingEncoder,
         model: ModelConfig,
         serve: Callable[[str, Stream], Arrays],
+        *,
+        num_pairs: int,
+        projection_size: int,
     ) -> None:
         self.encoder, self.model, self.serve = encoder, model, serve
-
-    def dictionary(self) -> dict[str, np.ndarray]:
-        """The entries that patches are told by."""
-        kind = self.encoder.config.image.kind
-        if kind != "patches":
+        self.num_pairs, self.projection_size = num_pairs, projection_size
+        kind = encoder.config.image.kind
+        if model.patch_dictionary and kind != "patches":
             raise UserError(
                 f"model.patch_dictionary tells patches, but task.data.image.kind is {kind}; set it "
                 "to patches, or patch_dictionary to 0"
             )
+
+    def values(self, given: Collection[str]) -> Iterator[Values]:
+        """Parameters by name; what was yielded must be set before the next is asked for.
+
+        Args:
+            given: names that have their values; a part whose names all have is left out.
+        """
+        for title, names, make in self._parts():
+            if set(names) <= set(given):
+                logger.info("%s are given, and not made from the data", title)
+                continue
+            values = make()
+            assert set(values) == set(names), set(values) ^ set(names)
+            yield values
+
+    def _parts(self) -> Iterator[tuple[str, Sequence[str], Callable[[], Values]]]:
+        """What is made, in this order: what it is, its names, how it is made."""
+        if self.model.patch_dictionary:
+            names = [name for kind in PIECES for name in parameter_names(kind)]
+            yield "the entries of model.patch_dictionary", names, self.dictionary
+        if self.num_pairs and self.model.patch_dictionary:
+            yield "the layers of task.correlated_start", self._layer_names(), self.layers
+        if self.num_pairs:
+            yield "the projections of task.correlated_start", PROJECTIONS, self.projections
+
+    @functools.cached_property
+    def _records(self) -> Sequence[PairRecord]:
+        """What is correlated."""
+        records = self.encoder.read_pairs()[: self.num_pairs]
+        if len(records) < 2:
+            raise UserError(
+                f"task.correlated_start is {self.num_pairs}, but the training data hold "
+                f"{len(records)} pair; give more pairs, or set it to 0"
+            )
+        logger.info("correlating images and captions of %d pairs for the start", len(records))
+        return records
+
+    def dictionary(self) -> Values:
+        """The entries that patches are told by."""
         records = self.encoder.read_pairs()[:NUM_IMAGES]
         logger.info("finding typical patches in %d images", len(records))
-        found = self.serve("describe_patches", self.encoder.image_stream(records))
-        size = self.model.patch_dictionary
-        rng = np.random.default_rng(0)
-        values = {}
-        for kind, entries in (("edges", size), ("colours", size // COLOUR_SHARE)):
-            rows = found[kind]
-            kept = rng.integers(0, rows.shape[1], (len(rows), PIECES[kind]))
-            rows = np.take_along_axis(rows, kept[:, :, None], axis=1).reshape(-1, rows.shape[2])
-            fitted = fit_dictionary(rows, entries, seed=0)
-            values |= {
-                f"{NAME}_{kind}_whitening.w_0": fitted.weight,
-                f"{NAME}_{kind}_whitening.b_0": fitted.bias,
-                f"{NAME}_{kind}.w_0": fitted.entries,
-            }
-        return values
+        pieces = self._pieces(records)
+        sizes = {"edges": self.model.patch_dictionary}
+        sizes["colours"] = sizes["edges"] // COLOUR_SHARE
 
-    def layers(self, records: Sequence[PairRecord]) -> dict[str, np.ndarray]:
+        def make() -> Values:
+            values: Values = {}
+            for kind, rows in pieces.items():
+                fitted = fit_dictionary(rows, sizes[kind], seed=0)
+                values |= zip(parameter_names(kind), fitted, strict=True)
+            return values
+
+        return distributed.made_by_first(make)
+
+    def _pieces(self, records: Sequence[PairRecord]) -> Values:
+        """Some pieces [N, F] of each image, by kind; the same ones whatever a group holds."""
+        rng = np.random.default_rng(0)
+        drawn: Values = {}
+        kept: dict[str, list[np.ndarray]] = {kind: [] for kind in PIECES}
+        batch_size = self.encoder.image_stream(records).batch_size
+        num_groups = -(-len(records) // (batch_size * GROUP_BATCHES))
+        for group in cut(len(records), num_groups, batch_size):
+            stream = self.encoder.image_stream(records[group])
+            found = self.serve("describe_patches", stream)
+            for kind, count in PIECES.items():
+                rows = found[kind]
+                if kind not in drawn:
+                    drawn[kind] = rng.integers(0, rows.shape[1], (len(records), count))
+                places = drawn[kind][group][found["index"]]
+                rows = np.take_along_axis(rows, places[:, :, None], axis=1)
+                kept[kind].append(rows.reshape(-1, rows.shape[2]))
+        return {kind: np.concatenate(rows) for kind, rows in kept.items()}
+
+    def _layer_names(self) -> list[str]:
+        return [*LAYERS, *(name for i in range(self.model.num_layers) for name in _residual(i))]
+
+    def layers(self) -> Values:
         """Embeddings that carry what images and captions share, and layers that let it through.
 
         Words start from latent semantic analysis, patches from the directions of the dictionary
         that correlate with them, and what layers add to a row from nothing, as in "Fixup
         Initialization" (arXiv 1901.09321): random layers would drown both.
         """
+        shown = self.serve("look_up_patches", self.encoder.image_stream(self._records))
+        return distributed.made_by_first(lambda: self._layers(shown["rows"], shown["index"]))
+
+    def _layers(self, shown: np.ndarray, index: np.ndarray) -> Values:
+        """The same, of what is shown by the images [N, entries] of these records [N]."""
         model, width = self.model, self.model.hidden_size
-        captions = [caption for record in records for caption in record.captions]
+        captions = [caption for record in self._records for caption in record.captions]
         ids = iter(self.encoder.tokenizer.encode_batch(captions))
         documents = [
             list(itertools.chain.from_iterable(next(ids) for _ in record.captions))
-            for record in records
+            for record in self._records
         ]
         words = latent_words(documents, model.vocab_size, width)
         said = np.stack([words[document, :-1].sum(axis=0) for document in documents])
         said /= np.maximum(np.linalg.norm(said, axis=1, keepdims=True), 1e-6)
-        shown = self.serve("look_up_patches", self.encoder.image_stream(records))
         patches, _ = correlated_projections(
-            shown["rows"],
-            said[shown["index"]],
+            shown,
+            said[index],
             width,
             ridge=(0.3, 1.0),
             power=1.0,
@@ -144,13 +232,13 @@ class DataStart:
             "image_loc_layer_norm_scale": np.full(width, QUIET, np.float32),
         }
         for layer in range(model.num_layers):
-            name, inner = f"encoder_layer_{layer}", model.feed_forward_size
-            values[f"{name}_multi_head_att_output_fc.w_0"] = np.zeros((width, width), np.float32)
-            values[f"{name}_ffn_fc_1.w_0"] = np.zeros((inner, width), np.float32)
+            for name, rows in zip(_residual(layer), (width, model.feed_forward_size), strict=True):
+                values[name] = np.zeros((rows, width), np.float32)
         return values
 
-    def projections(self, records: Sequence[PairRecord], size: int) -> dict[str, np.ndarray]:
+    def projections(self) -> Values:
         """Projections to where images and captions of the network as it is correlate most."""
+        records = self._records
         images = self.serve("pool_images", self.encoder.image_stream(records))
         texts = self.serve("pool_texts", self.encoder.caption_stream(records))
         owners = np.repeat(np.arange(len(records)), [len(r.captions) for r in records])
@@ -159,12 +247,18 @@ class DataStart:
         rows = np.searchsorted(images["index"], owners[is_usable])
         # What an informed layer makes loud is loud for a reason.
         informed = {"power": 1.0, "scales_columns": False} if self.model.patch_dictionary else {}
-        image, text = correlated_projections(
-            images["rows"][rows], texts["rows"][is_usable], size, **informed
-        )
-        return {
-            "image_projection.w_0": image.weight,
-            "image_projection.b_0": image.bias,
-            "text_projection.w_0": text.weight,
-            "text_projection.b_0": text.bias,
-        }
+
+        def make() -> Values:
+            image, text = correlated_projections(
+                images["rows"][rows], texts["rows"][is_usable], self.projection_size, **informed
+            )
+            values = (image.weight, image.bias, text.weight, text.bias)
+            return dict(zip(PROJECTIONS, values, strict=True))
+
+        return distributed.made_by_first(make)
+
+
+def _residual(layer: int) -> tuple[str, str]:
+    """The last matrices of what a layer adds to a row: of attention, and of feed-forward."""
+    name = f"encoder_layer_{layer}"
+    return f"{name}_multi_head_att_output_fc.w_0", f"{name}_ffn_fc_1.w_0"
