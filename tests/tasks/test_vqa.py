@@ -124,7 +124,8 @@ def test_empty_list_of_answers_is_refused(tmp_path: Path) -> None:
 
 def test_list_is_an_asset_that_a_second_task_loads(make_task, tmp_path: Path) -> None:
     first = make_task(num_answers=7, assets_dir=tmp_path)
-    config = replace(first.config, data=replace(first.config.data, train="gone.jsonl"))
+    data = replace(first.config.data, source="files", train="gone.jsonl")
+    config = replace(first.config, data=data)
     second = VqaTask(config, first.model, tmp_path)
     assert second.answers == first.answers
     second.save_assets(tmp_path / "bundle")
