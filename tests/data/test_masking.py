@@ -12,7 +12,6 @@ from unimo_paddle.data.masking import (
     TextMaskingConfig,
     fragment,
     mask_blocks,
-    mask_features,
     mask_regions,
     mask_spans,
     overlaps,
@@ -322,20 +321,6 @@ def test_tiny_grids_hide_something(grid_size):
     counts = [mask_blocks(grid_size, rng, REGION).sum() for _ in range(50)]
     assert min(counts) >= 1
     assert max(counts) <= max(1, grid_size**2 // 2)
-
-
-def test_hidden_rows_are_zero_and_row_0_is_the_mean_of_the_visible():
-    features = np.array([[2, 2], [1, 2], [3, 4], [5, 0]], np.float32)
-    result = mask_features(features, np.array([False, False, True, False]))
-    assert result.features.tolist() == [[3, 1], [1, 2], [0, 0], [5, 0]]
-    assert result.positions.tolist() == [2]
-    assert result.targets.tolist() == [[3, 4]]
-    assert features[2].tolist() == [3, 4]
-
-
-def test_an_image_whose_rows_are_all_hidden_has_a_zero_mean():
-    result = mask_features(np.ones((3, 2), np.float32), np.array([False, True, True]))
-    assert not result.features.any()
 
 
 @pytest.mark.parametrize(

@@ -125,21 +125,6 @@ class FragmentedText:
     labels: np.ndarray
 
 
-@dataclass(frozen=True)
-class MaskedRegions:
-    """Image rows with hidden features.
-
-    Args:
-        features: [R, F] zeros in the hidden rows, row 0 the mean of the visible ones.
-        positions: [P] indices of the hidden rows.
-        targets: [P, F] the features that stood there.
-    """
-
-    features: np.ndarray
-    positions: np.ndarray
-    targets: np.ndarray
-
-
 def mask_spans(
     ids: Sequence[int],
     opens_word: np.ndarray,
@@ -345,22 +330,3 @@ def mask_blocks(
         if grid.sum() >= min(goal, most):
             break
     return np.concatenate([[False], grid.ravel()])
-
-
-def mask_features(features: np.ndarray, masked: np.ndarray) -> MaskedRegions:
-    """Zero the hidden rows and recompute row 0 from the visible ones.
-
-    The mean of all rows would tell the sum of what is hidden, which for one hidden region is the
-    answer itself.
-
-    Args:
-        features: [R, F], row 0 the whole image.
-        masked: [R] bool, row 0 False.
-    """
-    assert not masked[0], "row 0 is the whole image and is never hidden"
-    positions = np.flatnonzero(masked)
-    shown = features.copy()
-    shown[positions] = 0
-    num_visible = len(features) - 1 - len(positions)
-    shown[0] = shown[1:].sum(axis=0) / max(1, num_visible)
-    return MaskedRegions(shown, positions, features[positions])
