@@ -115,6 +115,7 @@ std::vector<Tensor> backward(const Tensor& rows, const Tensor& columns, const Te
 
 std::vector<Shape> forward_shapes(const Shape& rows, const Shape& columns, const Shape&,
                                   const Shape&, const Shape&, const Shape&, const Shape&) {
+  unimo::check_ranks(rows, columns);
   return {{rows[0]}, {rows[0]}, {columns[0]}, {columns[0]}, {num_kept_scores(rows, columns)}};
 }
 
