@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import copy
+import json
 import logging
+import math
 import os
 import subprocess
 import sys
@@ -112,6 +114,20 @@ def tiny_settings(scenes_dir: Path) -> dict[str, Any]:
             "evaluation_interval": 0,
         },
         "evaluation": {"splits": ["test"], "batch_size": 4},
+    }
+
+
+def read_metrics(path: Path) -> dict[str, tuple[np.ndarray, np.ndarray]]:
+    """Read a ``metrics.jsonl``: for each name its steps [n] int64 and values [n] float64."""
+    points: dict[str, list[tuple[int, float]]] = {}
+    for line in path.read_text(encoding="utf-8").splitlines():
+        record = json.loads(line)
+        step = record.pop("step")
+        for name, value in record.items():
+            points.setdefault(name, []).append((step, math.nan if value is None else value))
+    return {
+        name: (np.array([step for step, _ in pairs]), np.array([value for _, value in pairs]))
+        for name, pairs in points.items()
     }
 
 

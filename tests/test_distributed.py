@@ -14,11 +14,10 @@ import numpy as np
 import pytest
 import yaml
 
-from tests.conftest import merge
+from tests.conftest import merge, read_metrics
 from unimo_paddle import distributed, settings
 from unimo_paddle.checkpoint import latest_checkpoint, load_checkpoint
 from unimo_paddle.config import RunConfig
-from unimo_paddle.logger import read_metrics
 from unimo_paddle.optimizer import build_optimizer
 from unimo_paddle.updates import build_update
 

@@ -10,12 +10,12 @@ import numpy as np
 import pytest
 from visualdl import LogReader
 
+from tests.conftest import read_metrics
 from unimo_paddle.logger import (
     RunLogger,
     configure_logging,
     format_duration,
     format_progress,
-    read_metrics,
 )
 
 

@@ -67,8 +67,7 @@ def predict(monkeypatch: pytest.MonkeyPatch) -> Callable[..., list]:
 
 IDLE = [
     (READS, ["--items", "f", "--item", "a=1"], "--item does nothing beside --items; leave it out"),
-    (READS, ["--item", "a=1", *IMAGES], "--images does nothing beside --items or --item"),
-    (READS, ["--item", "a=1", "--texts", "a"], "--texts does nothing beside --items or --item"),
+    (READS, ["--item", "a=1", "--images", "b"], "--images does nothing beside --items or --item"),
     (READS, ["--item", "a=1", "--top", "5"], "--top does nothing beside --items or --item"),
     (READS, ["--item", "a=1", "--rerank", "0"], "--rerank does nothing beside --items or --item"),
     (READS, ["--item", "a=1", "--item", "a=2"], "--item a= is given twice; leave one out"),
@@ -76,8 +75,8 @@ IDLE = [
     (READS, ["--item", "a=1", "--seed", "0"], "--seed does nothing with a bundle that writes no"),
     (READS, ["--item", "a=1", "--likelihood"], "--likelihood does nothing with a bundle that"),
     (WRITES, ["--item", "a=1", "--likelihood", "--seed", "0"], "--seed does nothing beside --like"),
-    (RERANKS, [*IMAGES, "--seed", "0"], "--seed does nothing beside --images and --texts"),
-    (RERANKS, [*IMAGES, "--likelihood"], "--likelihood does nothing beside --images and --texts"),
+    (RERANKS, [*IMAGES, "--seed", "0"], "--seed does nothing beside --texts"),
+    (RERANKS, [*IMAGES, "--likelihood"], "--likelihood does nothing beside --texts"),
     (SEARCHES, [*IMAGES, "--rerank", "9"], "--rerank does nothing with a bundle that has no joint"),
     (RERANKS, [*IMAGES, "--rerank", "4"], "--rerank is 4, but 5 images are shown; give at least"),
     (RERANKS, [*IMAGES, "--rerank", "-1"], "--rerank is -1, but 5 images are shown; give at least"),

@@ -37,6 +37,7 @@ from unimo_paddle.benchmarks import (
     saves,
     step,
 )
+from unimo_paddle.benchmarks.options import positive
 from unimo_paddle.benchmarks.peer_report import Report
 from unimo_paddle.errors import ToolParser, UserError, report_user_errors
 
@@ -145,12 +146,12 @@ example:
 """
 
 _TWO_TOWER_CHOICES = {
-    "learning_rate": (float, "the highest (5e-4)"),
-    "batch_size": (int, "pairs an update (96)"),
-    "width": (int, "of both towers (256)"),
-    "num_layers": (int, "of each tower (4)"),
+    "learning_rate": (positive(float), "the highest (5e-4)"),
+    "batch_size": (positive(int), "pairs an update (96)"),
+    "width": (positive(int), "of both towers (256)"),
+    "num_layers": (positive(int), "of each tower (4)"),
     "dropout": (float, "within layers (0)"),
-    "crop_scale": (float, "the least share of a photograph that is seen (0.6)"),
+    "crop_scale": (positive(float), "the least share of a photograph that is seen (0.6)"),
     "weight_decay": (float, "of matrices (0.05)"),
 }
 
@@ -172,7 +173,8 @@ def _parser() -> ToolParser:
         "contrastive", description=_CONTRASTIVE, formatter_class=raw, help="speed and memory"
     )
     part.set_defaults(run=_run_contrastive)
-    part.add_argument("--rounds", type=int, help=f"rounds of each case ({defaults.rounds})")
+    rounds = f"rounds of each case ({defaults.rounds})"
+    part.add_argument("--rounds", type=positive(int), help=rounds)
     for name, meaning in (
         ("threads", "thread counts; memory is measured at the largest"),
         ("sizes", "N = M of the speed part"),
@@ -180,7 +182,7 @@ def _parser() -> ToolParser:
         ("memory_sizes", "N = M of the memory part"),
     ):
         usual = " ".join(map(str, getattr(defaults, name)))
-        part.add_argument(f"--{name}", type=int, nargs="+", help=f"{meaning} ({usual})")
+        part.add_argument(f"--{name}", type=positive(int), nargs="+", help=f"{meaning} ({usual})")
     part.add_argument("--parts", nargs="+", choices=contrastive.PARTS, help="one part only (both)")
     part.add_argument("--quick", action="store_true", help="small sizes, few rounds, no targets")
     _add_output(part)
@@ -190,25 +192,21 @@ def _parser() -> ToolParser:
         "beam", description=_BEAM, formatter_class=raw, help="a step of beam search"
     )
     part.set_defaults(run=_run_beam)
-    part.add_argument("--rounds", type=int, default=20, help="rounds of each case (20)")
-    _add_output(part)
-    _add_markdown(part)
+    _add_rounds_and_files(part, 20)
 
     part = names.add_parser(
         "decode", description=_DECODE, formatter_class=raw, help="writing, end to end"
     )
     part.set_defaults(run=_run_decode)
-    part.add_argument("--rounds", type=int, default=3, help="rounds of each case (3)")
     for name, meaning, usual in (
         ("batches", "images that are written about at a time", decoding.BATCHES),
         ("regions", "regions of an image", decoding.NUM_REGIONS),
     ):
         shown = " ".join(map(str, usual))
         part.add_argument(
-            f"--{name}", type=int, nargs="+", default=usual, help=f"{meaning} ({shown})"
+            f"--{name}", type=positive(int), nargs="+", default=usual, help=f"{meaning} ({shown})"
         )
-    _add_output(part)
-    _add_markdown(part)
+    _add_rounds_and_files(part, 3)
 
     for name, description, meaning, run, rounds in (
         ("growth", _GROWTH, "writing: longer texts, more beams", _run_growth, 5),
@@ -216,25 +214,19 @@ def _parser() -> ToolParser:
     ):
         part = names.add_parser(name, description=description, formatter_class=raw, help=meaning)
         part.set_defaults(run=run)
-        part.add_argument(
-            "--rounds", type=int, default=rounds, help=f"rounds of each case ({rounds})"
-        )
-        _add_output(part)
-        _add_markdown(part)
+        _add_rounds_and_files(part, rounds)
 
     part = names.add_parser(
         "reader", description=_READER, formatter_class=raw, help="batches beside updates"
     )
     part.set_defaults(run=_run_reader)
-    part.add_argument("--rounds", type=int, default=10, help="rounds of each case (10)")
     part.add_argument(
         "--config",
         nargs="+",
         default=["configs/quickstart.yaml"],
         help="run files of pre-training (configs/quickstart.yaml)",
     )
-    _add_output(part)
-    _add_markdown(part)
+    _add_rounds_and_files(part, 10)
 
     for name, description, meaning, run in (
         ("ranks", _RANKS, "training by two processes", _run_ranks),
@@ -242,15 +234,13 @@ def _parser() -> ToolParser:
     ):
         part = names.add_parser(name, description=description, formatter_class=raw, help=meaning)
         part.set_defaults(run=run)
-        part.add_argument("--rounds", type=int, default=12, help="rounds of each case (12)")
         part.add_argument(
             "--config",
             type=Path,
             default=Path("configs/quickstart.yaml"),
             help="run file of pre-training on built-in scenes (configs/quickstart.yaml)",
         )
-        _add_output(part)
-        _add_markdown(part)
+        _add_rounds_and_files(part, 12)
 
     part = names.add_parser(
         "two_tower", description=_TWO_TOWER, formatter_class=raw, help="a CLIP-like model"
@@ -258,8 +248,8 @@ def _parser() -> ToolParser:
     part.set_defaults(run=_run_two_tower)
     part.add_argument("--pairs", type=Path, required=True, help="pairs to train on, JSON lines")
     part.add_argument("--split", type=Path, required=True, help="pairs to measure on, JSON lines")
-    part.add_argument("--minutes", type=float, default=60.0, help="of training (60)")
-    part.add_argument("--threads", type=int, default=os.cpu_count(), help="all cores if not given")
+    part.add_argument("--minutes", type=positive(float), default=60.0, help="of training (60)")
+    part.add_argument("--threads", type=positive(int), default=os.cpu_count(), help="(all cores)")
     part.add_argument("--seed", type=int, default=0, help="of weights, order and crops (0)")
     for name, (kind, meaning) in _TWO_TOWER_CHOICES.items():
         part.add_argument(f"--{name}", type=kind, help=meaning)
@@ -275,6 +265,13 @@ def _parser() -> ToolParser:
     part.add_argument("--split", required=True, help="split to measure on")
     _add_output(part)
     return parser
+
+
+def _add_rounds_and_files(parser: argparse.ArgumentParser, rounds: int) -> None:
+    meaning = f"rounds of each case ({rounds})"
+    parser.add_argument("--rounds", type=positive(int), default=rounds, help=meaning)
+    _add_output(parser)
+    _add_markdown(parser)
 
 
 def _add_output(parser: argparse.ArgumentParser) -> None:

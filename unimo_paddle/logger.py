@@ -194,20 +194,6 @@ class RunLogger:
         self.close()
 
 
-def read_metrics(path: Path) -> dict[str, tuple[np.ndarray, np.ndarray]]:
-    """Read a ``metrics.jsonl``: for each name its steps [n] int64 and values [n] float64."""
-    points: dict[str, list[tuple[int, float]]] = {}
-    for line in path.read_text(encoding="utf-8").splitlines():
-        record = json.loads(line)
-        step = record.pop("step")
-        for name, value in record.items():
-            points.setdefault(name, []).append((step, math.nan if value is None else value))
-    return {
-        name: (np.array([step for step, _ in pairs]), np.array([value for _, value in pairs]))
-        for name, pairs in points.items()
-    }
-
-
 def format_progress(
     step: int,
     max_steps: int,

@@ -22,7 +22,6 @@ using Shape = std::vector<std::int64_t>;
 // knows no tensor of none. -1 where the sizes are not known yet. Sizes of 0 are refused later.
 std::int64_t num_kept_scores(const Shape& rows, const Shape& columns) {
   if (rows[0] < 0 || columns[0] < 0) return -1;
-  if (rows[0] == 0 || columns[0] == 0) return 1;
   return std::max<std::int64_t>(1, unimo::contrastive_kept_scores(rows[0], columns[0]));
 }
 
@@ -115,6 +114,7 @@ std::vector<Tensor> backward(const Tensor& rows, const Tensor& columns, const Te
 
 std::vector<Shape> forward_shapes(const Shape& rows, const Shape& columns, const Shape&,
                                   const Shape&, const Shape&, const Shape&, const Shape&) {
+  unimo::check_ranks(rows, columns);
   return {{rows[0]}, {rows[0]}, {columns[0]}, {columns[0]}, {num_kept_scores(rows, columns)}};
 }
 

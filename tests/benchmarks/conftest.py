@@ -15,6 +15,8 @@ import os
 import sys
 import time
 
+from unimo_paddle.errors import UserError
+
 AT_IMPORT = {name: os.environ.get(name) for name in ("KEPT", "GIVEN", "REMOVED")}
 
 
@@ -52,6 +54,11 @@ class Variables(Form):
 class Raising(Form):
     def run(self):
         raise ArithmeticError("sums went wrong")
+
+
+class Refusing(Form):
+    def run(self):
+        raise UserError("run.yaml does not exist; check the path")
 
 
 class Dying(Form):

@@ -77,6 +77,27 @@ def test_built_in_captions_have_a_bound(tmp_path: Path, tiny_settings: dict) -> 
     assert 0.0 < bound["nats_per_token_of_first"] < frequencies["nats_per_token"]
 
 
+@pytest.mark.parametrize(
+    ("task", "table"),
+    [
+        ({"type": "classification"}, ["text_a\tlabel", "a film\t1"]),
+        ({"type": "regression"}, ["text_a\ttext_b\tlabel", "a dog\tthe dog\t3"]),
+        (
+            {"type": "seq2seq", "language": {"max_target_length": 16}},
+            ["src\ttgt", "a question\tan answer"],
+        ),
+    ],
+    ids=lambda value: value["type"] if isinstance(value, dict) else "",
+)
+def test_a_split_without_labels_is_refused(tmp_path: Path, task: dict, table: list[str]) -> None:
+    bare = write(tmp_path / "bare.tsv", [line.rpartition("\t")[0] for line in table])
+    length = "max_source_length" if task["type"] == "seq2seq" else "max_text_length"
+    task = task | {"data": {length: 32, "splits": {"test": bare}}}
+    config = config_of(tmp_path, task, [], table)
+    with pytest.raises(UserError, match=r"1 of 1 records of split 'test' have no label.*choose a"):
+        baselines.run(config, "test")
+
+
 def test_a_task_without_a_baseline_is_refused(tiny_settings: dict, tmp_path: Path) -> None:
     settings = tiny_settings | {"output_dir": str(tmp_path)}
     with pytest.raises(UserError, match="task pretraining has no baseline; choose"):

@@ -151,16 +151,9 @@ def test_without_a_peak_to_reset_the_peak_of_a_whole_life_is_read(monkeypatch, t
     assert how == "ru_maxrss"
 
 
-@pytest.mark.parametrize(
-    ("options", "words"),
-    [
-        (Options(threads=(4096,)), "--threads 4096 exceeds"),
-        (Options(rounds=0, threads=(1,)), "0 is not positive"),
-    ],
-)
-def test_what_cannot_be_measured_is_refused(options, words):
-    with pytest.raises(UserError, match=words):
-        contrastive.run(options)
+def test_more_threads_than_processors_are_refused():
+    with pytest.raises(UserError, match="--threads 4096 exceeds"):
+        contrastive.run(Options(threads=(4096,)))
 
 
 def test_a_quick_run_keeps_what_was_asked_for():

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from unimo_paddle.benchmarks.cases import BenchmarkError, Case
-from unimo_paddle.benchmarks.workers import running
+from unimo_paddle.benchmarks.workers import Worker, running
 
 CASE = Case(8, 4)
 
@@ -46,6 +46,16 @@ def test_an_error_in_a_worker_is_told_with_its_place(stand_in):
         worker.prepare(CASE)
 
 
+def test_a_mistake_of_the_user_is_told_in_one_line(stand_in):
+    with (
+        pytest.raises(BenchmarkError) as refused,
+        running([stand_in("Refusing")], threads=1) as (worker,),
+    ):
+        worker.prepare(CASE)
+    line = "the worker of 'Refusing': run.yaml does not exist; check the path"
+    assert str(refused.value) == line
+
+
 def test_a_dead_worker_is_told_with_its_last_words(stand_in):
     with (
         pytest.raises(BenchmarkError, match=r"'Dying' ended with code 3(?s:.*)library gives up"),
@@ -55,15 +65,18 @@ def test_a_dead_worker_is_told_with_its_last_words(stand_in):
 
 
 def test_all_workers_end_when_one_fails(stand_in):
+    def is_alive(worker: Worker) -> bool:
+        return worker._process.poll() is None
+
     started = []
     with (
         pytest.raises(BenchmarkError),
         running([stand_in("Form"), stand_in("Raising")], threads=1) as workers,
     ):
         started += workers
-        assert all(worker.is_alive for worker in workers)
+        assert all(map(is_alive, workers))
         workers[1].prepare(CASE)
-    assert [worker.is_alive for worker in started] == [False, False]
+    assert len(started) == 2 and not any(map(is_alive, started))
 
 
 def test_a_factory_that_does_not_exist_is_told(stand_in):

@@ -73,6 +73,24 @@ def test_a_bias_without_numbers_is_refused() -> None:
         few_rows_product(rows, matrix, bias[:0])
 
 
+@pytest.mark.parametrize(
+    ("rows", "matrix", "ranks"),
+    [([-1, 4], [4], "1 and 2"), ([-1, 4], [4, 5, 6], "3 and 2"), ([], [4, 5], "2 and 0")],
+)
+def test_the_static_graph_refuses_wrong_ranks_while_it_is_built(rows, matrix, ranks) -> None:
+    paddle.enable_static()
+    try:
+        with paddle.static.program_guard(paddle.static.Program()):
+            feeds = [
+                paddle.static.data("rows", rows, "float32"),
+                paddle.static.data("matrix", matrix, "float32"),
+            ]
+            with pytest.raises(ValueError, match=f"must have two axes.* they have {ranks}"):
+                few_rows_product(*feeds)
+    finally:
+        paddle.disable_static()
+
+
 def test_the_static_graph_takes_open_axes() -> None:
     rows, matrix, bias = operands(4, 12, 10, is_transposed=True)
     paddle.enable_static()

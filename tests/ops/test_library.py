@@ -43,6 +43,24 @@ def test_operators_loaded_twice_compute_the_same():
     np.testing.assert_array_equal(results[0], results[1])
 
 
+@pytest.mark.parametrize(("rows", "columns"), [([], [4, 3]), ([4, 3], [5])], ids=str)
+def test_wrong_ranks_are_refused_while_a_graph_is_built(rows, columns):
+    """Past the wrapper, whose own checks come before: a served program has none."""
+    paddle.enable_static()
+    try:
+        with paddle.static.program_guard(paddle.static.Program()):
+            feeds = [
+                paddle.static.data("rows", rows, "float32"),
+                paddle.static.data("columns", columns, "float32"),
+                paddle.full([1], 1.0),
+                *(paddle.static.data(f"ids_{number}", [-1], "int64") for number in range(4)),
+            ]
+            with pytest.raises(ValueError, match=r"must be matrices; they have \d and \d axes"):
+                library.run_operator("unimo_contrastive_logsumexp", *feeds)
+    finally:
+        paddle.disable_static()
+
+
 def test_a_library_that_was_never_built_is_one_clear_error(monkeypatch, tmp_path):
     monkeypatch.setattr(library, "LIBRARY_PATH", tmp_path / "_operators.so")
     library.load_operators.cache_clear()

@@ -67,8 +67,20 @@ def run(config: RunConfig, split: str) -> list[Row]:
     )
 
 
+def _labelled(task: FineTuningTask, split: str) -> Sequence[Any]:
+    """The records of a split, each of which must say what is right."""
+    records = task.read_split(split)
+    bare = sum(not task.is_labelled(record) for record in records)
+    if bare:
+        raise UserError(
+            f"{bare} of {len(records)} records of split {split!r} have no label, so nothing can be "
+            "measured or learnt from them; choose a split with labels, or add them"
+        )
+    return records
+
+
 def _classify(task: FineTuningTask, split: str, text_of: Callable[[Any], str]) -> list[Row]:
-    train, test = task.read_split(TRAIN_SPLIT), task.read_split(split)
+    train, test = _labelled(task, TRAIN_SPLIT), _labelled(task, split)
     names = sorted({record.label for record in (*train, *test)})
     labels, right = (
         np.array([names.index(record.label) for record in records]) for records in (train, test)
@@ -89,7 +101,7 @@ def _classify(task: FineTuningTask, split: str, text_of: Callable[[Any], str]) -
 
 def _compare(task: RegressionTask, split: str) -> Row:
     vectors = TfidfVectorizer(sublinear_tf=True, token_pattern=WORDS)
-    train, test = task.read_split(TRAIN_SPLIT), task.read_split(split)
+    train, test = task.read_split(TRAIN_SPLIT), _labelled(task, split)
     vectors.fit([text for record in train for text in task.texts(record)])
     first = vectors.transform([record.text_a for record in test])
     second = vectors.transform([record.text_b or "" for record in test])
@@ -101,10 +113,10 @@ def _compare(task: RegressionTask, split: str) -> Row:
 def _count(task: Seq2SeqTask | CaptioningTask, split: str) -> list[Row]:
     """Tokens by their frequency; of the built-in captions also what nobody can beat."""
     counts = np.ones(task.model.vocab_size)  # one each, so that nothing is impossible
-    for ids in _targets(task, task.read_split(TRAIN_SPLIT)):
+    for ids in _targets(task, _labelled(task, TRAIN_SPLIT)):
         np.add.at(counts, ids, 1.0)
     nats = -np.log(counts / counts.sum())
-    targets = np.concatenate(_targets(task, task.read_split(split)))
+    targets = np.concatenate(_targets(task, _labelled(task, split)))
     rows: list[Row] = [
         {"baseline": "frequencies of tokens", "nats_per_token": float(nats[targets].mean())}
     ]

@@ -187,10 +187,6 @@ def _check(options: Options) -> None:
             f"--threads {max(options.threads)} exceeds the {processors} processors that this "
             "process may use; give fewer"
         )
-    counts = [options.rounds, *options.threads, *options.sizes, *options.features]
-    for count in [*counts, *options.memory_sizes]:
-        if count < 1:
-            raise BenchmarkError(f"{count} is not positive; rounds, threads and sizes must be")
 
 
 def _progress(options: Options, peers: list[Peer]) -> tqdm:

@@ -22,6 +22,7 @@ from typing import Any, BinaryIO
 from unimo_paddle.benchmarks.cases import BenchmarkError
 from unimo_paddle.benchmarks.peers import Peer
 from unimo_paddle.benchmarks.resident import peak_growth
+from unimo_paddle.errors import UserError
 
 _ROUND_SECONDS = 0.1  # a shorter computation is repeated until a round takes this long
 _QUICK_ANSWER = 30  # seconds in which a worker that was told to end must have ended
@@ -49,11 +50,6 @@ class Worker:
             env=os.environ | variables | (environment or {}),
         )
         self._send((peer.factory, peer.environment))
-
-    @property
-    def is_alive(self) -> bool:
-        """Whether the process still runs."""
-        return self._process.poll() is None
 
     def wait_until_ready(self) -> None:
         """Wait for the imports; afterwards `versions` and `absence` are known."""
@@ -112,6 +108,8 @@ class Worker:
             outcome, value = pickle.load(self._process.stdout)
         except (EOFError, pickle.UnpicklingError):
             self._report_death()
+        if outcome == "refused":
+            raise BenchmarkError(f"the worker of '{self.peer.name}': {value}")
         if outcome == "error":
             raise BenchmarkError(f"the worker of '{self.peer.name}' failed:\n{value}")
         return value
@@ -202,9 +200,10 @@ def _serve() -> None:
             _write(answers, ("done", getattr(session, command)(*arguments)))
     except EOFError:
         return
-    except Exception as error:
-        is_plain = isinstance(error, BenchmarkError)
-        _write(answers, ("error", str(error) if is_plain else traceback.format_exc()))
+    except UserError as error:
+        _write(answers, ("refused", str(error)))
+    except Exception:
+        _write(answers, ("error", traceback.format_exc()))
 
 
 def _write(stream: BinaryIO, message: object) -> None:
