@@ -277,9 +277,7 @@ def test_loss_that_is_no_number_ends_the_run(write_short_run, tmp_path: Path) ->
     assert "\n" not in str(raised.value)
 
 
-def test_bad_updates_in_a_row_are_counted_through_a_resume(
-    write_short_run, tmp_path: Path
-) -> None:
+def test_bad_updates_in_a_row_are_counted_through_a_resume(write_short_run, tmp_path: Path) -> None:
     changes = EXPLOSION | {"train.checkpoint_interval": 1, "train.bad_update_limit": 4}
     run_file = write_short_run(changes)
     stopped = build(run_file, tmp_path)

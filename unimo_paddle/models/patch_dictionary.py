@@ -69,9 +69,7 @@ class _Entries(nn.Layer):
         super().__init__()
         weight, bias, entries = map(_kept, parameter_names(kind))
         # Not `Dense`: half precision would blur distances.
-        self.whitening = nn.Linear(
-            num_features, num_features, weight_attr=weight, bias_attr=bias
-        )
+        self.whitening = nn.Linear(num_features, num_features, weight_attr=weight, bias_attr=bias)
         self.entries = self.create_parameter([size, num_features], attr=entries)
         self.size = size
 
