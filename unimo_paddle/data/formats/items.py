@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import ijson
 from tqdm import tqdm
-from tqdm.utils import CallbackIOWrapper
 
 from unimo_paddle.data.records import Fault, check_text, read_lines
 from unimo_paddle.errors import UserError
@@ -113,7 +112,19 @@ def _progress(path: Path) -> tqdm:
 def _parse(path: Path, prefix: str, tell: Callable[[int], object]) -> Iterator[Any]:
     try:
         with path.open("rb") as file:
-            counted = CallbackIOWrapper(tell, file)
-            yield from ijson.items(counted, prefix, use_float=True)
+            yield from ijson.items(_Counted(file, tell), prefix, use_float=True)
     except OSError as error:
         raise UserError(f"{path} cannot be read: {error.strerror}; check the path") from None
+
+
+class _Counted:
+    """A file that tells how many bytes are read of it; ijson sees no other way to read."""
+
+    def __init__(self, file: IO[bytes], tell: Callable[[int], object]) -> None:
+        self._file, self._tell = file, tell
+
+    def read(self, size: int) -> bytes:
+        """The next bytes."""
+        data = self._file.read(size)
+        self._tell(len(data))
+        return data

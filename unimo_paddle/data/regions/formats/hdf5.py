@@ -54,7 +54,7 @@ def _records_of(path: Path, options: SourceOptions) -> list[tuple[str, Load]]:
     for ids in _IDS:
         if ids in file:
             return _table_records(path, file, _read_ids(path, file, ids), options)
-    groups = [name for name in file if file.get(name, getclass=True) is h5py.Group]
+    groups = [name for name in file if isinstance(file.get(name), h5py.Group)]
     if not groups:
         raise UserError(
             f"{path} has {', '.join(file)[:80] or 'nothing'}; known are image_features with "
