@@ -30,14 +30,21 @@ inline void check_vector(const paddle::Tensor& tensor, const char* name, std::in
   require(tensor.place() == place, "contrastive_logsumexp: ", name, " is on another device");
 }
 
+inline void check_ranks(const std::vector<std::int64_t>& rows,
+                        const std::vector<std::int64_t>& columns) {
+  require(rows.size() == 2 && columns.size() == 2,
+          "contrastive_logsumexp: rows [N, D] and columns [M, D] must be matrices; they have ",
+          rows.size(), " and ", columns.size(), " axes");
+}
+
 inline ContrastiveInputs checked_inputs(const paddle::Tensor& rows, const paddle::Tensor& columns,
                                         const paddle::Tensor& temperature,
                                         const paddle::Tensor& row_group,
                                         const paddle::Tensor& column_group,
                                         const paddle::Tensor& row_duplicate,
                                         const paddle::Tensor& column_duplicate) {
-  require(rows.shape().size() == 2 && columns.shape().size() == 2 &&
-              rows.shape()[1] == columns.shape()[1],
+  check_ranks(rows.shape(), columns.shape());
+  require(rows.shape()[1] == columns.shape()[1],
           "contrastive_logsumexp: rows [N, D] and columns [M, D] must be matrices of one width");
   require(rows.dtype() == paddle::DataType::FLOAT32 &&
               columns.dtype() == paddle::DataType::FLOAT32 &&

@@ -23,6 +23,23 @@ using Shape = std::vector<std::int64_t>;
 
 constexpr std::int64_t kFirstCapacity = 8;  // words
 
+void check_ranks(const Shape& query, const Shape& keys, const Shape& values,
+                 const Shape& memory_keys, const Shape& memory_values, const Shape& memory_bias,
+                 const Shape& ancestors, const Shape& cache) {
+  unimo::require(query.size() == 3 && keys.size() == 3 && values.size() == 3,
+                 "decode_attention: expected query, keys and values [B, K, D]; they have ",
+                 query.size(), ", ", keys.size(), " and ", values.size(), " axes");
+  unimo::require(memory_keys.size() == 4 && memory_values.size() == 4 && memory_bias.size() == 2,
+                 "decode_attention: expected memory_keys [H, B, d, L], memory_values [H, B, L, d] "
+                 "and memory_bias [B, L]; they have ",
+                 memory_keys.size(), ", ", memory_values.size(), " and ", memory_bias.size(),
+                 " axes");
+  unimo::require(ancestors.size() == 3 && cache.size() == 5,
+                 "decode_attention: expected ancestors [B, K, t] and cache [2, C, B, K, D]; they "
+                 "have ",
+                 ancestors.size(), " and ", cache.size(), " axes");
+}
+
 void check(const Tensor& tensor, const char* name, const Shape& shape) {
   unimo::require(tensor.is_cpu() && tensor.dtype() == DataType::FLOAT32 && tensor.shape() == shape,
                  "decode_attention: ", name, " does not fit the others, or is no float32 on a CPU");
@@ -47,10 +64,8 @@ std::vector<Tensor> forward(const Tensor& query, const Tensor& keys, const Tenso
                             const Tensor& memory_keys, const Tensor& memory_values,
                             const Tensor& memory_bias, const Tensor& ancestors,
                             const Tensor& cache) {
-  unimo::require(
-      query.shape().size() == 3 && memory_keys.shape().size() == 4 && cache.shape().size() == 5,
-      "decode_attention: expected query [B, K, D], memory_keys [H, B, d, L] and "
-      "cache [2, C, B, K, D]");
+  check_ranks(query.shape(), keys.shape(), values.shape(), memory_keys.shape(),
+              memory_values.shape(), memory_bias.shape(), ancestors.shape(), cache.shape());
   const std::int64_t batch = query.shape()[0], texts = query.shape()[1], width = query.shape()[2];
   const std::int64_t heads = memory_keys.shape()[0], size = memory_keys.shape()[2];
   const std::int64_t length = memory_keys.shape()[3];
@@ -63,9 +78,8 @@ std::vector<Tensor> forward(const Tensor& query, const Tensor& keys, const Tenso
   check(memory_values, "memory_values", {heads, batch, length, size});
   check(memory_bias, "memory_bias", {batch, length});
   check(cache, "cache", {2, cache.shape()[1], batch, texts, width});
-  unimo::require(ancestors.dtype() == DataType::INT64 && ancestors.shape().size() == 3 &&
-                     ancestors.shape()[0] == batch && ancestors.shape()[1] == texts &&
-                     ancestors.shape()[2] >= 1,
+  unimo::require(ancestors.dtype() == DataType::INT64 && ancestors.shape()[0] == batch &&
+                     ancestors.shape()[1] == texts && ancestors.shape()[2] >= 1,
                  "decode_attention: ancestors must be int64 of shape [B, K, t], t at least 1");
   const std::int64_t num_words = ancestors.shape()[2];
   unimo::require(num_words <= cache.shape()[1] + 1, "decode_attention: ", num_words,
@@ -98,7 +112,9 @@ std::vector<Tensor> forward(const Tensor& query, const Tensor& keys, const Tenso
 std::vector<Shape> shapes(const Shape& query, const Shape&, const Shape&, const Shape&,
                           const Shape&, const Shape&, const Shape&, const Shape& cache) {
   Shape extended = cache;
-  extended[1] = -1;
+  // Another rank is refused when it runs: what is thrown here, while a static
+  // graph is built, ends the process.
+  if (cache.size() == 5) extended[1] = -1;
   return {query, extended};
 }
 

@@ -14,6 +14,13 @@ using paddle::DataType;
 using paddle::Tensor;
 using Shape = std::vector<std::int64_t>;
 
+void check_ranks(const Shape& rows, const Shape& matrix) {
+  unimo::require(matrix.size() == 2 && !rows.empty(),
+                 "few_rows_product: the matrix must have two axes, the rows at least one; they "
+                 "have ",
+                 matrix.size(), " and ", rows.size());
+}
+
 Shape product_shape(const Shape& rows, const Shape& matrix, bool is_transposed) {
   Shape shape = rows;
   shape.back() = is_transposed ? matrix[0] : matrix[1];
@@ -22,8 +29,7 @@ Shape product_shape(const Shape& rows, const Shape& matrix, bool is_transposed) 
 
 std::vector<Tensor> forward(const Tensor& rows, const Tensor& matrix,
                             const paddle::optional<Tensor>& bias, bool is_transposed) {
-  unimo::require(matrix.shape().size() == 2 && !rows.shape().empty(),
-                 "few_rows_product: the matrix must have two axes, the rows at least one");
+  check_ranks(rows.shape(), matrix.shape());
   const std::int64_t depth = rows.shape().back();
   const std::int64_t columns = matrix.shape()[is_transposed ? 0 : 1];
   unimo::require(matrix.shape()[is_transposed ? 1 : 0] == depth, "few_rows_product: rows of ",
@@ -57,6 +63,8 @@ std::vector<Tensor> forward(const Tensor& rows, const Tensor& matrix,
 
 std::vector<Shape> shapes(const Shape& rows, const Shape& matrix, const paddle::optional<Shape>&,
                           bool is_transposed) {
+  // Refused when it runs: what is thrown here, while a static graph is built, ends the process.
+  if (matrix.size() != 2 || rows.empty()) return {rows};
   return {product_shape(rows, matrix, is_transposed)};
 }
 

@@ -13,6 +13,13 @@ using paddle::DataType;
 using paddle::Tensor;
 using Shape = std::vector<std::int64_t>;
 
+void check_ranks(const Shape& values, const Shape& rows, bool is_longer) {
+  unimo::require(rows.size() == 2 && (is_longer ? values.size() == 3 : values.size() >= 2),
+                 "pick_rows: expected rows [B, K] and values ",
+                 is_longer ? "[B, K', t], for numbers come behind" : "[B, K', ...]", "; they have ",
+                 rows.size(), " and ", values.size(), " axes");
+}
+
 Shape picked_shape(const Shape& values, const Shape& rows, bool is_longer) {
   Shape shape = values;
   shape[1] = rows[1];
@@ -23,12 +30,12 @@ Shape picked_shape(const Shape& values, const Shape& rows, bool is_longer) {
 std::vector<Tensor> forward(const Tensor& values, const Tensor& rows,
                             const paddle::optional<Tensor>& behind) {
   const Shape shape = values.shape();
-  unimo::require(values.is_cpu() && shape.size() >= 2, "pick_rows: expected values [B, K, ...]");
-  unimo::require(rows.is_cpu() && rows.dtype() == DataType::INT64 && rows.shape().size() == 2 &&
-                     rows.shape()[0] == shape[0],
+  check_ranks(shape, rows.shape(), behind.is_initialized());
+  unimo::require(values.is_cpu(), "pick_rows: values must be on a CPU");
+  unimo::require(rows.is_cpu() && rows.dtype() == DataType::INT64 && rows.shape()[0] == shape[0],
                  "pick_rows: rows must be int64 of shape [", shape[0], ", n]");
   unimo::require(!behind || (behind->is_cpu() && behind->dtype() == values.dtype() &&
-                             behind->shape() == rows.shape() && shape.size() == 3),
+                             behind->shape() == rows.shape()),
                  "pick_rows: what comes behind must be of the type of values [B, K, t] and of the "
                  "shape of rows");
   const std::int64_t* const table = rows.data<std::int64_t>();
@@ -55,6 +62,8 @@ std::vector<Tensor> forward(const Tensor& values, const Tensor& rows,
 
 std::vector<Shape> shapes(const Shape& values, const Shape& rows,
                           const paddle::optional<Shape>& behind) {
+  // Refused when it runs: what is thrown here, while a static graph is built, ends the process.
+  if (values.size() < 2 || rows.size() != 2) return {values};
   return {picked_shape(values, rows, behind.is_initialized())};
 }
 

@@ -111,6 +111,36 @@ def test_what_does_not_fit_is_refused(change: dict, message: str) -> None:
         decode_attention(**arguments, memory=make_memory(rng, 1, 1, 4, 3), cache=cache)
 
 
+@pytest.mark.parametrize(
+    ("name", "shape", "message"),
+    [
+        ("query", [-1], r"query has shape \[-1\]; expected \[B, K, D\]"),
+        ("values", [-1, 2], r"values has shape \[-1, 2\]; expected \[B, K, D\]"),
+        ("memory_keys", [1, -1, 4], r"memory.keys has shape .*; expected \[H, B, d, L\]"),
+        ("memory_bias", [-1, 1, -1], r"memory.bias has shape .*; expected \[B, L\]"),
+        ("ancestors", [], r"ancestors has shape \[\]; expected \[B, K, t\]"),
+        ("cache", [], r"cache has shape \[\]; expected \[2, C, B, K, D\]"),
+        ("cache", [2], r"cache has shape \[2\]; expected \[2, C, B, K, D\]"),
+    ],
+)
+def test_the_static_graph_refuses_wrong_ranks_while_it_is_built(name, shape, message) -> None:
+    row = [-1, 2, 4]
+    shapes = {"query": row, "keys": row, "values": row, "memory_keys": [1, -1, 4, -1]}
+    shapes |= {"memory_values": [1, -1, -1, 4], "memory_bias": [-1, -1]}
+    shapes |= {"ancestors": [-1, 2, -1], "cache": [2, -1, -1, 2, 4], name: shape}
+    paddle.enable_static()
+    try:
+        with paddle.static.program_guard(paddle.static.Program()):
+            feeds = [
+                paddle.static.data(key, value, "int64" if key == "ancestors" else "float32")
+                for key, value in shapes.items()
+            ]
+            with pytest.raises(ValueError, match=message):
+                decode_attention(*feeds[:3], Memory(*feeds[3:6]), *feeds[6:])
+    finally:
+        paddle.disable_static()
+
+
 def test_a_static_loop_attends_as_single_steps_do() -> None:
     rng = np.random.default_rng(0)
     batch, texts, heads, head_size = 2, 3, 2, 8

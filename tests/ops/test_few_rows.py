@@ -73,6 +73,28 @@ def test_a_bias_without_numbers_is_refused() -> None:
         few_rows_product(rows, matrix, bias[:0])
 
 
+@pytest.mark.parametrize(
+    ("rows", "matrix", "message"),
+    [
+        ([-1, 4], [4], r"matrix has shape \[4\]; expected \[K, N\]"),
+        ([-1, 4], [4, 5, 6], r"matrix has shape \[4, 5, 6\]; expected \[K, N\]"),
+        ([], [4, 5], r"rows has shape \[\]; expected \[..., K\]"),
+    ],
+)
+def test_the_static_graph_refuses_wrong_ranks_while_it_is_built(rows, matrix, message) -> None:
+    paddle.enable_static()
+    try:
+        with paddle.static.program_guard(paddle.static.Program()):
+            feeds = [
+                paddle.static.data("rows", rows, "float32"),
+                paddle.static.data("matrix", matrix, "float32"),
+            ]
+            with pytest.raises(ValueError, match=message):
+                few_rows_product(*feeds)
+    finally:
+        paddle.disable_static()
+
+
 def test_the_static_graph_takes_open_axes() -> None:
     rows, matrix, bias = operands(4, 12, 10, is_transposed=True)
     paddle.enable_static()

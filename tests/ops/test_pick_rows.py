@@ -60,6 +60,34 @@ def test_a_number_comes_behind_no_row_as_well() -> None:
         pick_rows(values, paddle.zeros([2, 1], "int64"), paddle.zeros([2, 0]))
 
 
+@pytest.mark.parametrize(
+    ("values", "rows", "behind", "message"),
+    [
+        ([4], [-1, 5], None, r"values has shape \[4\]; expected \[B, K', ...\]"),
+        ([-1, 4], [5], None, r"rows has shape \[5\]; expected \[B, K\]"),
+        ([-1, 4], [], None, r"rows has shape \[\]; expected \[B, K\]"),
+        ([-1, 4], [-1, 5], [-1, 5], r"values has shape \[-1, 4\]; expected \[B, K', t\]"),
+        ([-1, 4, 6], [-1, 5], [5], r"behind has shape \[5\]; expected \[B, K\]"),
+    ],
+)
+def test_the_static_graph_refuses_wrong_ranks_while_it_is_built(
+    values, rows, behind, message
+) -> None:
+    paddle.enable_static()
+    try:
+        with paddle.static.program_guard(paddle.static.Program()):
+            shapes = {"values": values, "rows": rows, "behind": behind}
+            feeds = {
+                name: paddle.static.data(name, shape, "int64")
+                for name, shape in shapes.items()
+                if shape is not None
+            }
+            with pytest.raises(ValueError, match=message):
+                pick_rows(**feeds)
+    finally:
+        paddle.disable_static()
+
+
 def test_the_static_graph_takes_open_axes() -> None:
     values, rows = operands("int64", (4,))
     paddle.enable_static()
