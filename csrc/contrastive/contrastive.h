@@ -77,7 +77,7 @@ struct ContrastiveKernel;
 // then takes 4 N M D operations and not 6. The results are the same to the bit.
 std::int64_t contrastive_kept_scores(std::int64_t num_rows, std::int64_t num_columns);
 
-// How many pairs that memory holds the scores of.
+// How many pairs that memory holds the scores of. Both are 0 where there are no rows or no columns.
 std::int64_t contrastive_kept_pairs(std::int64_t num_rows, std::int64_t num_columns);
 
 void contrastive_forward_cpu(const ContrastiveInputs& inputs,

@@ -22,7 +22,6 @@ using Shape = std::vector<std::int64_t>;
 // knows no tensor of none. -1 where the sizes are not known yet. Sizes of 0 are refused later.
 std::int64_t num_kept_scores(const Shape& rows, const Shape& columns) {
   if (rows[0] < 0 || columns[0] < 0) return -1;
-  if (rows[0] == 0 || columns[0] == 0) return 1;
   return std::max<std::int64_t>(1, unimo::contrastive_kept_scores(rows[0], columns[0]));
 }
 

@@ -98,6 +98,14 @@ double read_rate(int num_threads, double seconds) {
   return unimo::read_rate(num_threads, seconds);
 }
 
+std::int64_t kept_pairs(std::int64_t num_rows, std::int64_t num_columns) {
+  if (num_rows < 0 || num_columns < 0) {
+    throw std::invalid_argument("num_rows is " + std::to_string(num_rows) + ", num_columns " +
+                                std::to_string(num_columns) + "; neither may be negative");
+  }
+  return unimo::contrastive_kept_pairs(num_rows, num_columns);
+}
+
 py::tuple contrastive_forward(const py::array& rows, const py::array& columns,
                               const py::array& temperature, const py::array& row_group,
                               const py::array& column_group, const py::array& row_duplicate,
@@ -205,8 +213,7 @@ PYBIND11_MODULE(_core, module) {
              py::arg("upstream"), py::kw_only(), py::arg("num_threads"),
              py::arg("instruction_set") = "",
              "Return the gradients of rows, columns and temperature.");
-  module.def("kept_pairs", &unimo::contrastive_kept_pairs, py::arg("num_rows"),
-             py::arg("num_columns"),
+  module.def("kept_pairs", &kept_pairs, py::arg("num_rows"), py::arg("num_columns"),
              "How many scores the operator keeps from its forward to its backward pass.");
   module.def(
       "instruction_sets", &instruction_sets,

@@ -191,6 +191,16 @@ void test_kept_scores_change_no_bit(const ContrastiveKernel& kernel) {
   }
 }
 
+void test_of_nothing_no_score_is_kept() {
+  struct Size {
+    std::int64_t n, m;
+  };
+  for (const Size size : {Size{0, 0}, {0, 5}, {5, 0}, {0, 3000}}) {
+    check(contrastive_kept_scores(size.n, size.m) == 0, "kept: scores of nothing");
+    check(contrastive_kept_pairs(size.n, size.m) == 0, "kept: pairs of nothing");
+  }
+}
+
 void test_nothing_has_no_gradient(const ContrastiveKernel& kernel) {
   ContrastiveCase in(3, 4, 5, 0.1f, 1, 5);
   in.row_group = {0, 1, 2};
@@ -252,6 +262,7 @@ int main() {
     test_nothing_has_no_gradient(*kernel);
     test_nan_in_gives_nan_out(*kernel);
   }
+  test_of_nothing_no_score_is_kept();
   check(peak_gflops(default_contrastive_kernel(), 1, 0.01) > 0.1, "a peak is measured");
   return report("contrastive");
 }

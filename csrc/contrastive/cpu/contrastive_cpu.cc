@@ -27,12 +27,13 @@ constexpr std::int64_t kMinChunks = 6;
 constexpr std::int64_t kMaxTiles = 4;
 constexpr float kInfinity = std::numeric_limits<float>::infinity();
 
-// Rows or columns cut into chunks, whole tiles but for the last.
+// Rows or columns cut into chunks, whole tiles but for the last; none of no rows.
 class Chunks {
  public:
   explicit Chunks(std::int64_t count) : count_(count) {
     const std::int64_t tiles = (count + kTile - 1) / kTile;
-    tiles_per_chunk_ = std::min(kMaxTiles, (tiles + kMinChunks - 1) / kMinChunks);
+    const std::int64_t wanted = std::min(kMaxTiles, (tiles + kMinChunks - 1) / kMinChunks);
+    tiles_per_chunk_ = std::max<std::int64_t>(1, wanted);
     size_ = static_cast<int>((tiles + tiles_per_chunk_ - 1) / tiles_per_chunk_);
   }
   int size() const { return size_; }
@@ -106,12 +107,24 @@ struct AlignedFree {
   void operator()(float* memory) const { std::free(memory); }
 };
 
-std::unique_ptr<float[], AlignedFree> allocate(std::size_t count) {
-  const std::size_t bytes = (count * sizeof(float) + 63) / 64 * 64;
-  auto* const memory = static_cast<float*>(std::aligned_alloc(64, bytes));
-  if (memory == nullptr) throw std::bad_alloc();
-  return std::unique_ptr<float[], AlignedFree>(memory);
-}
+// A workspace for each thread. They are allocated before threads start: what is thrown within a
+// parallel region ends the process.
+class Workspaces {
+ public:
+  Workspaces(int num_threads, std::size_t count)
+      : stride_((count + kLine - 1) / kLine * kLine),
+        memory_(static_cast<float*>(
+            std::aligned_alloc(kLine * sizeof(float), num_threads * stride_ * sizeof(float)))) {
+    if (memory_ == nullptr) throw std::bad_alloc();
+  }
+  float* of_this_thread() const { return memory_.get() + omp_get_thread_num() * stride_; }
+
+ private:
+  static constexpr std::size_t kLine = 64 / sizeof(float);  // kernels want this alignment
+
+  std::size_t stride_;
+  std::unique_ptr<float[], AlignedFree> memory_;
+};
 
 void wait_for_turn(const std::atomic<int>& done, int turn) {
   while (done.load(std::memory_order_acquire) < turn) std::this_thread::yield();
@@ -130,15 +143,17 @@ void for_each_block(const ContrastiveInputs& inputs, const ContrastiveKernel& ke
   const int num_row_chunks = blocks.rows().size(), num_column_chunks = blocks.columns().size();
   std::vector<std::atomic<int>> rows_done(num_row_chunks), columns_done(num_column_chunks);
   std::atomic<std::size_t> next{0};
-  const int parallel = std::min(num_row_chunks, num_column_chunks);
-#pragma omp parallel num_threads(std::max(1, std::min(parallel, num_threads)))
+  const int parallel = std::max(1, std::min({num_row_chunks, num_column_chunks, num_threads}));
+  const Workspaces workspaces(parallel,
+                              kernel.workspace_size(inputs.size, blocks.rows()[0].size()));
+#pragma omp parallel num_threads(parallel)
   {
-    const auto workspace = allocate(kernel.workspace_size(inputs.size, blocks.rows()[0].size()));
+    float* const workspace = workspaces.of_this_thread();
     for (std::size_t i = next++; i < blocks.size(); i = next++) {
       const Block& block = blocks[i];
       wait_for_turn(rows_done[block.row_chunk], block.row_turn);
       wait_for_turn(columns_done[block.column_chunk], block.column_turn);
-      work(block, workspace.get());
+      work(block, workspace);
       rows_done[block.row_chunk].fetch_add(1, std::memory_order_release);
       columns_done[block.column_chunk].fetch_add(1, std::memory_order_release);
     }
@@ -251,11 +266,14 @@ void contrastive_one_way_cpu(const ContrastiveInputs& inputs, const float* weigh
   const std::int64_t num_blocks = (inputs.num_rows + kOneWayRows - 1) / kOneWayRows;
   std::vector<std::atomic<int>> columns_done((inputs.num_columns + kTile - 1) / kTile);
   std::atomic<int> next{0};
+  const int parallel = std::max(1, std::min<int>(num_blocks, num_threads));
+  const Workspaces workspaces(parallel,
+                              chosen.one_way_workspace_size(inputs.size, inputs.num_columns));
   // Blocks of rows follow each other over the columns: each adds to the gradient of a tile of
   // columns when the block before it has done so.
-#pragma omp parallel num_threads(std::max(1, std::min<int>(num_blocks, num_threads)))
+#pragma omp parallel num_threads(parallel)
   {
-    const auto workspace = allocate(chosen.one_way_workspace_size(inputs.size, inputs.num_columns));
+    float* const workspace = workspaces.of_this_thread();
     for (int block = next++; block < num_blocks; block = next++) {
       struct Turn {
         std::atomic<int>* columns_done;
@@ -273,7 +291,7 @@ void contrastive_one_way_cpu(const ContrastiveInputs& inputs, const float* weigh
       const std::int64_t begin = std::int64_t{block} * kOneWayRows;
       const Range rows = {begin, std::min(begin + kOneWayRows, inputs.num_rows)};
       chosen.one_way(inputs, rows, weights, row_all, row_positive, sums, gradients,
-                     row_temperature.data(), turns, workspace.get());
+                     row_temperature.data(), turns, workspace);
     }
   }
   finish_temperature(row_temperature, inputs, gradients);
