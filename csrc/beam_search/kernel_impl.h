@@ -24,9 +24,10 @@ float largest_of(const float* logits, std::int64_t count) {
   return result;
 }
 
-// exp(x) for x up to 0 by 2^(n + r), to 2 ulp; 0 where the result would be no normal number; NaN
-// stays NaN. Of fewer instructions than fast_exp, whose two-step reduction is for large x: here an
-// error of x in its last place moves a term that is as small as x is large.
+// exp(x) for x up to 0 by 2^(n + r), to 2 ulp; 0 where the result would be no normal number (with
+// AVX-512 a subnormal one, as of fast_exp); NaN stays NaN. Of fewer instructions than fast_exp,
+// whose two-step reduction is for large x: here an error of x in its last place moves a term that
+// is as small as x is large.
 Vector exp_below_one(Vector x) {
   const Vector t = x * 1.44269504088896341f;
 #if defined(__AVX512F__)

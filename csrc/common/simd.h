@@ -146,15 +146,16 @@ static inline Vector times_power_of_two(Vector p, Vector n) {
 #endif
 }
 
-// exp(x) for x up to 88, to 2 ulp; exactly 0 where the result would be no normal number, and so
-// for -inf; NaN stays NaN.
+// exp(x) for x up to 88, to 2 ulp; exactly 0 for -inf; NaN stays NaN. Below -87 it is 0; with
+// AVX-512 it is subnormal from -87.4 to -104 and 0 below: to flush those numbers would cost an
+// instruction, and nothing that is summed with a 1 sees them.
 //
 // x = n ln 2 + r with |r| <= ln 2 / 2; exp(r) is a polynomial of degree 7 (Cephes). Adding and
 // subtracting 1.5 * 2^23 rounds to the nearest integer and leaves n in the low bits, so a NaN is
 // never converted to an integer.
 static inline Vector fast_exp(Vector x) {
 #if defined(__AVX512F__)
-  // The hardware scales by 2^n with underflow to 0, and needs no bound but one on -inf.
+  // The hardware scales by 2^n with gradual underflow, and needs no bound but one on -inf.
   const Vector clamped = max(broadcast(-106.0f), x);
 #else
   const Vector smallest = broadcast(-87.0f);
