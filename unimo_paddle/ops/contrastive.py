@@ -78,6 +78,7 @@ def one_way_contrastive_loss(
     Equal to the composition of ``contrastive_logsumexp``, in three matrix products instead of
     four, for the gradients are found while the scores are at hand. In a graph that asks for no
     gradient the composition costs less. A Paddle built for GPUs takes the composition.
+    It is for losses of a user's own; nothing in this package calls it.
 
     Args:
         weights: [N] float32, constants; the others as for ``contrastive_logsumexp``.
