@@ -30,7 +30,6 @@ inline void check_vector(const paddle::Tensor& tensor, const char* name, std::in
   require(tensor.place() == place, "contrastive_logsumexp: ", name, " is on another device");
 }
 
-// Known while a graph is built, when sizes may not be.
 inline void check_ranks(const std::vector<std::int64_t>& rows,
                         const std::vector<std::int64_t>& columns) {
   require(rows.size() == 2 && columns.size() == 2,

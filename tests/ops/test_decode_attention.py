@@ -114,13 +114,13 @@ def test_what_does_not_fit_is_refused(change: dict, message: str) -> None:
 @pytest.mark.parametrize(
     ("name", "shape", "message"),
     [
-        ("query", [-1], "they have 1, 3 and 3 axes"),
-        ("values", [-1, 2], "they have 3, 3 and 2 axes"),
-        ("memory_keys", [1, -1, 4], "they have 3, 4 and 2 axes"),
-        ("memory_bias", [-1, 1, -1], "they have 4, 4 and 3 axes"),
-        ("ancestors", [], "they have 0 and 5 axes"),
-        ("cache", [], "they have 3 and 0 axes"),
-        ("cache", [2], "they have 3 and 1 axes"),
+        ("query", [-1], r"query has shape \[-1\]; expected \[B, K, D\]"),
+        ("values", [-1, 2], r"values has shape \[-1, 2\]; expected \[B, K, D\]"),
+        ("memory_keys", [1, -1, 4], r"memory.keys has shape .*; expected \[H, B, d, L\]"),
+        ("memory_bias", [-1, 1, -1], r"memory.bias has shape .*; expected \[B, L\]"),
+        ("ancestors", [], r"ancestors has shape \[\]; expected \[B, K, t\]"),
+        ("cache", [], r"cache has shape \[\]; expected \[2, C, B, K, D\]"),
+        ("cache", [2], r"cache has shape \[2\]; expected \[2, C, B, K, D\]"),
     ],
 )
 def test_the_static_graph_refuses_wrong_ranks_while_it_is_built(name, shape, message) -> None:

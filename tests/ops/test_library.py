@@ -43,20 +43,46 @@ def test_operators_loaded_twice_compute_the_same():
     np.testing.assert_array_equal(results[0], results[1])
 
 
-@pytest.mark.parametrize(("rows", "columns"), [([], [4, 3]), ([4, 3], [5])], ids=str)
-def test_wrong_ranks_are_refused_while_a_graph_is_built(rows, columns):
-    """Past the wrapper, whose own checks come before: a served program has none."""
+IDS = [("int64", [4])] * 4
+ROW, MEMORY = ("float32", [1, 2, 4]), [("float32", [1, 1, 4, 3])] * 2 + [("float32", [1, 3])]
+
+
+@pytest.mark.parametrize(
+    ("name", "inputs", "attributes", "message"),
+    [
+        (
+            "contrastive_logsumexp",
+            [("float32", []), ("float32", [4, 3])],
+            None,
+            "they have 0 and 2",
+        ),
+        ("contrastive_logsumexp", [("float32", [4, 3]), ("float32", [3])], None, "have 2 and 1"),
+        ("few_rows_product", [("float32", [2, 4]), ("float32", [4])], (None, False), "1 and 2"),
+        ("few_rows_product", [("float32", []), ("float32", [4, 5])], (None, False), "2 and 0"),
+        ("pick_rows", [("int64", [4]), ("int64", [1, 2])], (None,), "they have 2 and 1 axes"),
+        ("pick_rows", [("int64", [1, 4]), ("int64", [2])], (None,), "they have 1 and 2 axes"),
+        (
+            "decode_attention",
+            [ROW, ROW, ROW, *MEMORY, ("int64", [1, 2, 1]), ("float32", [2])],
+            (),
+            "they have 3 and 1 axes",
+        ),
+    ],
+)
+def test_wrong_ranks_past_the_wrapper_are_refused_when_the_program_runs(
+    name, inputs, attributes, message
+):
+    """A served program has no wrapper; and what infers shapes must not read past them."""
     paddle.enable_static()
     try:
-        with paddle.static.program_guard(paddle.static.Program()):
-            feeds = [
-                paddle.static.data("rows", rows, "float32"),
-                paddle.static.data("columns", columns, "float32"),
-                paddle.full([1], 1.0),
-                *(paddle.static.data(f"ids_{number}", [-1], "int64") for number in range(4)),
-            ]
-            with pytest.raises(ValueError, match=r"must be matrices; they have \d and \d axes"):
-                library.run_operator("unimo_contrastive_logsumexp", *feeds)
+        program = paddle.static.Program()
+        with paddle.static.program_guard(program):
+            if attributes is None:
+                inputs, attributes = [*inputs, ("float32", [1]), *IDS], ()
+            tensors = [paddle.ones(shape, kind) for kind, shape in inputs]
+            outputs = library.run_operator(f"unimo_{name}", *tensors, *attributes)
+        with pytest.raises(ValueError, match=message):
+            paddle.static.Executor().run(program, fetch_list=outputs[:1])
     finally:
         paddle.disable_static()
 

@@ -13,7 +13,16 @@ import paddle
 from paddle import Tensor
 from paddle.nn import functional as F
 
-from unimo_paddle.ops.library import run_operator
+from unimo_paddle.ops.library import check_axes, run_operator
+
+_AXES = (  # of what the operator takes, in its order
+    *((name, "B, K, D") for name in ("query", "keys", "values")),
+    ("memory.keys", "H, B, d, L"),
+    ("memory.values", "H, B, L, d"),
+    ("memory.bias", "B, L"),
+    ("ancestors", "B, K, t"),
+    ("cache", "2, C, B, K, D"),
+)
 
 
 class Memory(NamedTuple):
@@ -46,9 +55,11 @@ def decode_attention(
             K - 1. The last time is that of the new words, where it is k.
         cache: [2, C, B, K, D], keys and values of the words at times below t - 1 (C may be more).
     """
+    arguments = (query, keys, values, *memory, ancestors, cache)
+    for (name, axes), tensor in zip(_AXES, arguments, strict=True):
+        check_axes("decode_attention", name, tensor, axes)
     if paddle.is_compiled_with_cuda():
         return decode_attention_reference(query, keys, values, memory, ancestors, cache)
-    arguments = (query, keys, values, *memory, ancestors, cache)
     attended, extended = run_operator("unimo_decode_attention", *arguments)
     return attended, extended
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 import paddle
 
 from unimo_paddle.errors import UserError
-from unimo_paddle.ops.library import run_operator
+from unimo_paddle.ops.library import check_axes, run_operator
 
 
 def few_rows_product(
@@ -27,6 +27,10 @@ def few_rows_product(
         matrix: [K, N]; transposed [N, K].
         bias: [N].
     """
+    check_axes("few_rows_product", "rows", rows, "..., K")
+    check_axes("few_rows_product", "matrix", matrix, "N, K" if is_transposed else "K, N")
+    if bias is not None:
+        check_axes("few_rows_product", "bias", bias, "N")
     if bias is not None and 0 in bias.shape:
         # Paddle hands no operator an optional tensor without numbers: it would be left out.
         raise UserError(f"few_rows_product: bias has shape {list(bias.shape)}; give one or None")

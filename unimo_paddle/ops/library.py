@@ -46,6 +46,19 @@ def _dtypes(names: tuple[str, ...]) -> tuple[paddle.dtype, ...]:
     return tuple(getattr(paddle, name) for name in names)
 
 
+def check_axes(operator: str, name: str, tensor: paddle.Tensor, axes: str) -> None:
+    """Refuse a tensor with another number of axes than are named, as in ``B, K, t``.
+
+    ``...`` stands for any number of them. Paddle ends the process when an operator refuses its
+    inputs while a static graph is built, so its wrapper must.
+    """
+    names = axes.split(", ")
+    is_open = "..." in names
+    least, found = len(names) - is_open, len(tensor.shape)
+    if found < least or (found > least and not is_open):
+        raise UserError(f"{operator}: {name} has shape {list(tensor.shape)}; expected [{axes}]")
+
+
 def check_tensor(
     operator: str,
     name: str,

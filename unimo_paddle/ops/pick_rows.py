@@ -6,7 +6,7 @@ import paddle
 from paddle import Tensor
 
 from unimo_paddle.errors import UserError
-from unimo_paddle.ops.library import run_operator
+from unimo_paddle.ops.library import check_axes, run_operator
 
 
 def pick_rows(values: Tensor, rows: Tensor, behind: Tensor | None = None) -> Tensor:
@@ -18,6 +18,10 @@ def pick_rows(values: Tensor, rows: Tensor, behind: Tensor | None = None) -> Ten
         rows: int64, from 0 to K' - 1.
         behind: [B, K], of the type of values [B, K', t]: one number more for each row.
     """
+    check_axes("pick_rows", "rows", rows, "B, K")
+    check_axes("pick_rows", "values", values, "B, K', ..." if behind is None else "B, K', t")
+    if behind is not None:
+        check_axes("pick_rows", "behind", behind, "B, K")
     if paddle.is_compiled_with_cuda():
         return pick_rows_reference(values, rows, behind)
     if behind is not None and 0 in behind.shape:
