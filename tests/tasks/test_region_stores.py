@@ -22,11 +22,12 @@ from tests.data.regions.samples import (
     write_lines,
 )
 from unimo_paddle.data.images import ImageConfig
+from unimo_paddle.data.leaks import check_leaks
 from unimo_paddle.data.loader import Loader
 from unimo_paddle.data.mining import Mined
 from unimo_paddle.data.original_pairs import StoredRegions
 from unimo_paddle.data.records import Fault
-from unimo_paddle.data.regions import RegionEntry
+from unimo_paddle.data.regions import RegionEntry, RegionStores
 from unimo_paddle.data.rewriting import RewrittenCaptions
 from unimo_paddle.data.text import TokenizerConfig
 from unimo_paddle.errors import UserError
@@ -249,6 +250,19 @@ def test_images_without_captions_may_be_a_store(store: str, tmp_path: Path) -> N
         sample = stream.encode(record, np.random.default_rng(0))
         kept = found.features.astype(np.float16)[: IMAGE.max_regions]
         np.testing.assert_array_equal(sample["images_region_features"][1:], kept)
+
+
+def test_images_without_captions_in_the_store_of_a_split_are_refused(
+    store: str, tmp_path: Path
+) -> None:
+    pairs = write_records(tmp_path / "train.jsonl", FOUND[:4])
+    dev = write_records(tmp_path / "dev.jsonl", FOUND[8:9])
+    lines = write_lines(tmp_path / "others.tsv", [retrieval_line(item) for item in FOUND[5:7]])
+    others = import_from("original", lines, output=tmp_path / "others")
+    files = {"stores": RegionStores([store]), "cache_dir": tmp_path / "cache"}
+    assert not check_leaks(pairs, [dev], stored=others.path, **files).refused
+    with pytest.raises(UserError, match=r"8\.jpg.*image 8.*the same regions"):
+        check_leaks(pairs, [dev], stored=store, **files)
 
 
 def test_a_batch_of_a_store_is_what_the_program_is_fed(store: str, tmp_path: Path) -> None:

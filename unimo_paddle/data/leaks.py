@@ -26,7 +26,7 @@ from unimo_paddle.data.leaked_captions import SAME_WORDS, CaptionSearch, Leak
 from unimo_paddle.data.mining import MinedLists
 from unimo_paddle.data.prints import find_copies, print_images
 from unimo_paddle.data.publish import publish
-from unimo_paddle.data.regions import RegionEntry, RegionStores
+from unimo_paddle.data.regions import RegionEntry, RegionStore, RegionStores
 from unimo_paddle.data.shards import files_of, folder_of, is_there
 from unimo_paddle.data.sources import PairRecord, read_images, read_pairs, read_statements
 from unimo_paddle.errors import UserError
@@ -128,6 +128,7 @@ def check_leaks(
     statements: Sequence[Path | str] = (),
     mined: MinedLists | None = None,
     stores: RegionStores | None = None,
+    stored: Path | str | None = None,
     cache_dir: Path | str = CACHE_DIR,
     is_allowed: bool = False,
     remedy: str = "take them out of the pre-training data",
@@ -148,6 +149,7 @@ def check_leaks(
             passed over, as in training.
         stores: hold the regions of images, whose files need not exist: those that do not are
             compared by their regions' place, and those with regions of their own not at all.
+        stored: store of images without captions, which are compared by their place in it.
         is_allowed: whether leaks are only reported.
         remedy: what a refusal tells the user to do.
 
@@ -163,6 +165,7 @@ def check_leaks(
         mined,
         Path(cache_dir),
         stores,
+        None if stored is None else RegionStore(stored),
     )
     report = search.report()
     if report.refused and not is_allowed:
@@ -183,6 +186,7 @@ class _Search:
         mined: MinedLists | None,
         cache_dir: Path,
         stores: RegionStores | None,
+        stored: RegionStore | None,
     ) -> None:
         if not splits:
             raise UserError("no split is given to look for leaks of; name at least one file")
@@ -190,7 +194,8 @@ class _Search:
         if same:
             raise UserError(f"{same[0]} is the file of pairs itself; name another split")
         self.pairs, self.splits, self.texts, self.images = pairs, splits, texts, images
-        self.mined, self.stores, self.cache_dir = mined, stores, cache_dir
+        self.mined, self.stores, self.stored = mined, stores, stored
+        self.cache_dir = cache_dir
         self.records = read_pairs(pairs, stores=stores)
         self.split_records = {split: read_pairs(split, stores=stores) for split in splits}
         self.said = {path: read_statements([path]) for path in statements}
@@ -207,6 +212,7 @@ class _Search:
             seen.append(self.mined.path)
             roles += [bool(self.mined.images), bool(self.mined.texts)]
         stores = [store.manifest["key"] for store in self.stores.stores] if self.stores else []
+        stores.append(self.stored and self.stored.manifest["key"])
         key = f"{VERSION} {json.dumps([roles, stores])} {quick_fingerprint_of(seen)}"
         path = self.cache_dir / f"leaks-{_short(key)}.json"
         if path.is_file():
@@ -305,7 +311,16 @@ class _Search:
         for split, records in self.split_records.items():
             own = {r.regions: r for r in records if isinstance(r.regions, RegionEntry)}
             for regions, record in own.items():
-                if regions in seen and not (_has_image(record) and _has_image(seen[regions])):
+                if self.stored and regions.store.path.resolve() == self.stored.path.resolve():
+                    yield Leak(
+                        kind="image",
+                        split=str(split),
+                        item=record.image.name,
+                        found=regions.where,
+                        source=str(self.stored.path),
+                        how="the same regions",
+                    )
+                elif regions in seen and not (_has_image(record) and _has_image(seen[regions])):
                     yield Leak(
                         kind="image",
                         split=str(split),

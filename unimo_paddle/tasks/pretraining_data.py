@@ -102,10 +102,12 @@ class PretrainingEncoder:
             if self.config.image.kind == "objects":
                 ensure_image_objects(self._images_dir)
         elif self.config.splits and not self.config.allow_leaks and distributed.rank() == 0:
+            is_stored = self.config.image.kind == "regions"
             check_leaks(
                 self.config.pairs,
                 list(self.config.splits.values()),
-                images=self.config.images,
+                images=None if is_stored else self.config.images,
+                stored=self.config.images if is_stored else None,
                 texts=self.config.texts,
                 statements=self.config.statements,
                 mined=list_mined(self.contrast, self.config, self.read_pairs),
