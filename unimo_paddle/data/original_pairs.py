@@ -81,8 +81,12 @@ class StoredRegions:
         try:
             with self.path.open("rb") as file:
                 file.seek(self.start)
-                line = file.read(self.size)
-            return encode(self.layout.regions_in(split_line(line, SEPARATOR)))
+                fields = split_line(file.read(self.size), SEPARATOR)
+            if len(fields) != self.layout.num_fields:
+                raise Fault(
+                    f"{len(fields)} fields where {self.layout.num_fields} were: the file changed"
+                )
+            return encode(self.layout.regions_in(fields))
         except OSError as error:
             raise BadSample(self.where, f"cannot be read: {error.strerror}") from None
         except Fault as fault:

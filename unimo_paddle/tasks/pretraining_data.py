@@ -37,11 +37,7 @@ from unimo_paddle.data.sources import (
 from unimo_paddle.data.text import Tokenizer, split_at_words
 from unimo_paddle.errors import BadSample, UserError
 from unimo_paddle.models import ModelConfig
-from unimo_paddle.tasks.pretraining_candidates import (
-    Candidates,
-    list_mined,
-    training_candidates,
-)
+from unimo_paddle.tasks.pretraining_candidates import Candidates, list_mined, training_candidates
 from unimo_paddle.tasks.pretraining_fields import (
     GROUP,
     candidate_inputs,
