@@ -13,7 +13,7 @@ STAMP := $(VENV)/installed
 RUN_DIR ?= runs/quickstart
 SCENES_DIR := runs/data/scenes
 # Tests are meant to take 15 on two cores; a slower machine is no failure.
-TEST_MINUTES ?= 18
+TEST_MINUTES ?= 30
 TEST_PROCESSES ?= 2
 MIN_COVERAGE ?= 85
 
