@@ -97,6 +97,9 @@ def test_histogram_leaves_out_what_is_no_number(tmp_path: Path) -> None:
     with RunLogger(tmp_path, max_steps=9) as run:
         run.histogram(3, "weights", np.array([[1.0, np.nan], [2.0, np.inf]], np.float32))
         run.histogram(3, "nothing", np.array([np.nan]))
+        for values in ([1e20, 1e20], [1e20, np.nextafter(1e20, 2e20)], [0.0, 0.0], [5.0]):
+            run.histogram(4, "exploded", np.array(values))
+    assert len(records_of(tmp_path, "histogram", "exploded")) == 2
     record = records_of(tmp_path, "histogram", "weights")[0]
     assert sum(record.histogram.hist) == 2
     assert (min(record.histogram.bin_edges), max(record.histogram.bin_edges)) == (1.0, 2.0)

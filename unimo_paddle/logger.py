@@ -148,10 +148,16 @@ class RunLogger:
             )
 
     def histogram(self, step: int, tag: str, values: np.ndarray) -> None:
-        """Log how values are distributed; what is no finite number is left out."""
+        """Log how values are distributed; what is no finite number is left out.
+
+        Nothing is logged where they lie so far from 0 that no numbers are left to part buckets.
+        """
         finite = np.asarray(values, dtype=np.float64).ravel()
         finite = finite[np.isfinite(finite)]
-        if not self._is_silent and finite.size:
+        if self._is_silent or not finite.size:
+            return
+        width = np.ptp(finite) or 1.0  # of equal values NumPy takes what is half of 1 around
+        if width / NUM_BUCKETS > 2 * np.spacing(np.abs(finite).max()):
             self._writer.add_histogram(tag, finite, step, buckets=NUM_BUCKETS)
 
     def image(self, step: int, tag: str, image: np.ndarray) -> None:
