@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import logging
 import os
 import signal
 from pathlib import Path
@@ -204,15 +203,6 @@ def test_missing_images_are_counted_and_only_the_first_are_kept(monkeypatch) -> 
 # ---- what is damaged
 
 
-@pytest.fixture
-def unseen_output(capsys: pytest.CaptureFixture, monkeypatch: pytest.MonkeyPatch):
-    """Keep what is printed and logged from pytest, whose processes cannot send such names."""
-    monkeypatch.setattr(logging.root.manager, "disable", logging.CRITICAL)
-    yield
-    capsys.readouterr()
-
-
-@pytest.mark.usefixtures("unseen_output")
 def test_records_that_are_no_unicode_are_left_out_and_told(run_import, tmp_path: Path) -> None:
     """Names of files may be any bytes, and JSON may escape half of a surrogate pair."""
     texts = {"0.txt": b"a boat", "1.json": b'{"caption": "a bus", "tags": ["\\ud800"]}'}
