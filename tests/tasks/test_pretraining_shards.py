@@ -66,11 +66,11 @@ def test_ranks_divide_the_pairs_of_shards(make_task) -> None:
 
 def test_photographs_of_shards_are_shown(make_task, tmp_path: Path) -> None:
     make_task()
-    shown = _shown(tmp_path / "shards/0.tar/3.png")
+    shown = _shown(tmp_path / "shards/00.tar/000003.png")
     (tmp_path / "3.png").write_bytes(picture_bytes(3))
     np.testing.assert_array_equal(shown, _shown(tmp_path / "3.png"))
     assert shown.std() > 10  # not one colour
-    assert (_shown(tmp_path / "shards/0.tar/none.png") == WRONG).all()
+    assert (_shown(tmp_path / "shards/00.tar/none.png") == WRONG).all()
 
 
 def test_a_split_may_be_a_shard(make_task) -> None:
