@@ -48,8 +48,9 @@ def prepare(write_run_file, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
     return run
 
 
-def test_data_apart_are_taken(prepare: Prepare) -> None:
+def test_data_apart_are_taken(prepare: Prepare, tmp_path: Path) -> None:
     prepare({})
+    assert (tmp_path / "assets/vocabulary").is_dir()  # what is made after the check
 
 
 def test_statements_about_an_image_of_a_split_are_refused(prepare: Prepare, tmp_path: Path) -> None:
