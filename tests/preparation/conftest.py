@@ -23,6 +23,7 @@ MODEL = ModelConfig(
     num_roles=3,
     num_turns=4,
 )
+COLA = ("gj04\t1\t\tThe boats sailed home .", "cj99\t0\t*\tThe more boats home .")
 Import = Callable[..., Path]
 
 
@@ -39,6 +40,14 @@ def run_import(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Import:
         return tmp_path / arguments.output
 
     return run
+
+
+@pytest.fixture
+def cola(tmp_path: Path) -> Path:
+    """A folder of two tables of GLUE."""
+    write_lines(tmp_path / "CoLA/train.tsv", *COLA)
+    write_lines(tmp_path / "CoLA/dev.tsv", *COLA[:1])
+    return tmp_path / "CoLA"
 
 
 def write_pictures(folder: Path, *names: str) -> Path:

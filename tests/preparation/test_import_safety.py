@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from tests.data.shard_files import picture_bytes, write_shard
-from tests.preparation.conftest import manifest_of, write_json, write_lines, write_pictures
+from tests.preparation.conftest import COLA, manifest_of, write_json, write_lines, write_pictures
 from unimo_paddle.data.formats.image_folder import MissingImage
 from unimo_paddle.data.publish import sole_writer
 from unimo_paddle.data.records import Tally
@@ -25,16 +25,7 @@ from unimo_paddle.preparation import (
     summaries,
 )
 
-COLA = ("gj04\t1\t\tThe boats sailed home .", "cj99\t0\t*\tThe more boats home .")
 GLUE = (glue, "--set", "cola", "--input", "CoLA")
-
-
-@pytest.fixture
-def cola(tmp_path: Path) -> Path:
-    """A folder of two tables."""
-    write_lines(tmp_path / "CoLA/train.tsv", *COLA)
-    write_lines(tmp_path / "CoLA/dev.tsv", *COLA[:1])
-    return tmp_path / "CoLA"
 
 
 # ---- one at a time

@@ -11,7 +11,7 @@ import pytest
 
 from tests.conftest import ROOT
 from tests.data.shard_files import picture_bytes, write_shard
-from tests.preparation.conftest import manifest_of, write_lines, write_pictures
+from tests.preparation.conftest import COLA, manifest_of, write_lines, write_pictures
 from unimo_paddle.data import fingerprints
 from unimo_paddle.data.formats import image_folder
 from unimo_paddle.data.sources import read_pairs
@@ -30,16 +30,7 @@ from unimo_paddle.preparation import (
 )
 from unimo_paddle.settings import read_tree
 
-COLA = ("gj04\t1\t\tThe boats sailed home .", "cj99\t0\t*\tThe more boats home .")
 GLUE = (glue, "--set", "cola", "--input", "CoLA")
-
-
-@pytest.fixture
-def cola(tmp_path: Path) -> Path:
-    """A folder of two tables."""
-    write_lines(tmp_path / "CoLA/train.tsv", *COLA)
-    write_lines(tmp_path / "CoLA/dev.tsv", *COLA[:1])
-    return tmp_path / "CoLA"
 
 
 def state_of(folder: Path) -> dict[str, bytes]:

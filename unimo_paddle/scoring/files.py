@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -77,18 +77,37 @@ def records(
     Args:
         fields: type by name.
     """
+    return _fields_of(path, items, fields, "record", _published)
+
+
+def _fields_of(
+    path: Path,
+    items: Sequence[Any],
+    fields: Mapping[str, type | tuple[type, ...]],
+    noun: str,
+    remedy: Callable[[str, Mapping[str, Any]], str],
+) -> Iterator[tuple[int, tuple[Any, ...]]]:
+    """Number and fields of each item.
+
+    Args:
+        noun: what an item is, in messages.
+        remedy: (field, item) -> what to do about a field that is wrong or missing.
+    """
     for number, item in enumerate(items, 1):
         if not isinstance(item, dict):
-            raise UserError(f"{path} record {number}: {item!r:.40} is no object; mend it")
+            raise UserError(f"{path} {noun} {number}: {item!r:.40} is no object; mend it")
         for name, kind in fields.items():
             value = item.get(name)
-            if not isinstance(value, kind):
+            if isinstance(value, bool) or not isinstance(value, kind):
+                found = f"{value!r:.40}" if name in item else "missing"
                 raise UserError(
-                    f"{path} record {number}: {name!r} is "
-                    + (f"{value!r:.40}" if name in item else "missing")
-                    + "; give it as the published files do"
+                    f"{path} {noun} {number}: {name!r} is {found}; {remedy(name, item)}"
                 )
         yield number, tuple(item[name] for name in fields)
+
+
+def _published(name: str, item: Mapping[str, Any]) -> str:
+    return "give it as the published files do"
 
 
 # ---- predictions of our own tools
@@ -127,15 +146,7 @@ def predictions(
     Args:
         fields: type by name.
     """
-    for number, item in enumerate(items, 1):
-        if not isinstance(item, dict):
-            raise UserError(f"{path} line {number}: {item!r:.40} is no object; mend it")
-        for name, kind in fields.items():
-            value = item.get(name)
-            if isinstance(value, bool) or not isinstance(value, kind):
-                found = f"{value!r:.40}" if name in item else "missing"
-                raise UserError(f"{path} line {number}: {name!r} is {found}; {_remedy(name, item)}")
-        yield number, tuple(item[name] for name in fields)
+    return _fields_of(path, items, fields, "line", _remedy)
 
 
 def _remedy(name: str, item: Mapping[str, Any]) -> str:

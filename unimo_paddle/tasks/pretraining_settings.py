@@ -27,9 +27,7 @@ class PretrainingDataConfig:
     mined: str | None = None  # images and sentences for the pairs, by prepare_data.py mine
     statements: tuple[str, ...] = ()  # JSON lines of questions or hypotheses about images
     regions: tuple[str, ...] = ()  # stores of regions, by prepare_data.py regions or extract
-    images: str | None = (
-        None  # images without captions: a folder, or a store (regions); none = pairs'
-    )
+    images: str | None = None  # images alone: a folder, or a store (regions); none: the pairs'
     splits: dict[str, str] = field(
         default_factory=dict
     )  # name of a split: JSON lines to evaluate on (files)
