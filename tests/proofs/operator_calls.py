@@ -16,6 +16,7 @@ from operator_cases import OPERATORS, TYPES, Arrays, Operator, Random, Undefined
 SHARE_WRONG = 0.5  # of the calls
 # A refusal says of which operator it is, or is Paddle's own of an operation that took its place.
 KNOWN = ("contrastive", "beam_search_step", "decode_attention", "few_rows_product", "pick_rows")
+KNOWN += ("add_norm", "bias_gelu", "split_heads", "masked_softmax")
 KNOWN += ("InvalidArgument", "InvalidType", "Unimplemented", "NotFound")
 # Half precision and long sums; a wrong number is off by far more.
 TOLERANCE, HALF_TOLERANCE = 2e-4, 4e-2

@@ -18,6 +18,15 @@ from unimo_paddle.ops.contrastive import (
 )
 from unimo_paddle.ops.decode_attention import Memory, decode_attention, decode_attention_reference
 from unimo_paddle.ops.few_rows import few_rows_product, few_rows_product_reference
+from unimo_paddle.ops.layer import (
+    add_norm,
+    add_norm_reference,
+    bias_gelu,
+    bias_gelu_reference,
+    masked_softmax,
+    masked_softmax_reference,
+    split_heads,
+)
 from unimo_paddle.ops.library import run_operator
 from unimo_paddle.ops.pick_rows import pick_rows
 
@@ -86,14 +95,16 @@ def make_contrastive(rng: Random) -> tuple[Arrays, dict[str, Any]]:
     return {**features, "temperature": temperature, **ids}, {}  # fmt: skip
 
 
-def with_gradients(function: Callable) -> Callable[..., list]:
-    """Outputs, and the gradients of their finite parts by rows, columns and temperature."""
+def with_gradients(
+    function: Callable, names: tuple[str, ...] = ("rows", "columns", "temperature")
+) -> Callable[..., list]:
+    """Outputs, and the gradients of their finite parts by the tensors of these names."""
 
-    def run(**tensors: paddle.Tensor) -> list:
-        learnt = [tensors[name] for name in ("rows", "columns", "temperature")]
+    def run(**arguments: Any) -> list:
+        learnt = [arguments[name] for name in names]
         for tensor in learnt:
             tensor.stop_gradient = False
-        outputs = function(**tensors)
+        outputs = function(**arguments)
         outputs = list(outputs) if isinstance(outputs, tuple) else [outputs]
         parts = [paddle.where(paddle.isfinite(x), x, paddle.zeros_like(x)).sum() for x in outputs]
         sum(parts).backward()
@@ -105,9 +116,10 @@ def with_gradients(function: Callable) -> Callable[..., list]:
 def in_float64(function: Callable) -> Callable[..., list]:
     """A reference that sees floating numbers in double precision."""
 
-    def run(**tensors: paddle.Tensor) -> list:
+    def run(**arguments: Any) -> list:
+        tensors = {n: x for n, x in arguments.items() if isinstance(x, paddle.Tensor)}
         floats = {n: x.astype("float64") for n, x in tensors.items() if x.is_floating_point()}
-        return function(**tensors | floats)
+        return function(**arguments | floats)
 
     return run
 
@@ -233,6 +245,45 @@ def expect_picks(values: paddle.Tensor, rows: paddle.Tensor, behind: Any = None)
     return [np.concatenate([picked, as_arrays([behind])[0][..., None]], axis=-1)]
 
 
+def make_norm(rng: Random) -> tuple[Arrays, dict[str, Any]]:
+    width = size(rng, 140, 4)  # of fewer numbers the deviation may be next to nothing
+    shape = (size(rng, 9, 0), *((size(rng, 70),) if rng.random() < 0.5 else ()), width)
+    arrays = {name: normal(rng, *shape) for name in ("rows", "residual")}
+    return arrays | {name: normal(rng, width) for name in ("bias", "scale", "shift")}, {
+        "epsilon": float(rng.choice([1e-5, 1e-3]))
+    }
+
+
+def make_gelu(rng: Random) -> tuple[Arrays, dict[str, Any]]:
+    width = size(rng, 140)
+    shape = (size(rng, 140, 0), width) if rng.random() < 0.5 else (width,)
+    return {"rows": 3 * normal(rng, *shape), "bias": normal(rng, width)}, {}
+
+
+def make_heads(rng: Random) -> tuple[Arrays, dict[str, Any]]:
+    num_heads = size(rng, 5)
+    width = num_heads * size(rng, 40)
+    arrays = {"rows": normal(rng, size(rng, 4, 0), size(rng, 70), width)}
+    settings = {"num_heads": num_heads, "factor": float(rng.choice([1.0, 0.3]))}
+    return arrays | {"bias": normal(rng, width)}, settings
+
+
+def expect_heads(
+    rows: paddle.Tensor, bias: paddle.Tensor, num_heads: int, factor: float
+) -> paddle.Tensor:
+    """The reference, whose reshape knows no axis of nothing."""
+    if rows.ndim != 3:
+        raise ValueError(f"{rows.shape}")
+    heads = ((rows + bias) * factor).unflatten(-1, [num_heads, bias.shape[0] // num_heads])
+    return heads.transpose([2, 0, 1, 3])
+
+
+def make_softmax(rng: Random) -> tuple[Arrays, dict[str, Any]]:
+    shape = (size(rng, 4), size(rng, 4, 0), size(rng, 33), size(rng, 70))
+    mask = np.where(rng.random(shape[1:]) < 0.2, -1e4, 0).astype("float32")
+    return {"scores": 4 * normal(rng, *shape), "mask": mask}, {}
+
+
 def alone(function: Callable) -> Callable[..., list]:
     return lambda **arguments: [function(**arguments)]
 
@@ -242,6 +293,17 @@ def past_checks(name: str, inputs: tuple[str, ...], num_outputs: int) -> Callabl
     return with_gradients(
         lambda **t: tuple(run_operator(name, *(t[key] for key in inputs))[:num_outputs])
     )
+
+
+def of_layer(make: Callable, function: Callable, reference: Callable, *names: str) -> Operator:
+    """An operator of layers, with gradients by these tensors; it takes float32 alone."""
+
+    def expect(**arguments: Any) -> list:
+        if any(x.dtype != paddle.float32 for x in arguments.values() if hasattr(x, "dtype")):
+            raise TypeError("all must be float32")
+        return in_float64(with_gradients(reference, names))(**arguments)
+
+    return Operator(make, with_gradients(function, names), expect)
 
 
 OPERATORS = {
@@ -265,4 +327,11 @@ OPERATORS = {
     ),
     "few_rows": Operator(make_product, alone(few_rows_product), alone(few_rows_product_reference)),
     "pick_rows": Operator(make_picks, alone(pick_rows), expect_picks),
+    "add_norm": of_layer(
+        *(make_norm, add_norm, add_norm_reference),
+        *("rows", "bias", "residual", "scale", "shift"),
+    ),
+    "bias_gelu": of_layer(make_gelu, bias_gelu, bias_gelu_reference, "rows", "bias"),
+    "split_heads": of_layer(make_heads, split_heads, expect_heads, "rows", "bias"),
+    "masked_softmax": of_layer(make_softmax, masked_softmax, masked_softmax_reference, "scores"),
 }

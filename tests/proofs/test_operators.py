@@ -16,6 +16,7 @@ from unimo_paddle.ops import _core
 
 PROGRAM = Path(__file__).with_name("operator_calls.py")
 OPERATORS = ("contrastive", "one_way", "beam_search", "decode_attention", "few_rows", "pick_rows")
+OPERATORS += ("add_norm", "bias_gelu", "split_heads", "masked_softmax")
 NUM_SHORT, NUM_ALL = 250, 5_000  # calls of each operator
 
 

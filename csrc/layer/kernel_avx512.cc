@@ -1,0 +1,9 @@
+// The kernel for AVX-512 (x86-64-v4).
+
+#include "layer/kernel_impl.h"
+
+namespace unimo {
+
+const LayerKernel kLayerAvx512 = make_layer_kernel();
+
+}  // namespace unimo
