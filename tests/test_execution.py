@@ -19,6 +19,7 @@ from unimo_paddle.config import RunConfig, build_trainer
 from unimo_paddle.data.fields import Batch
 from unimo_paddle.data.loader import Loader
 from unimo_paddle.errors import UserError
+from unimo_paddle.ops import _core
 from unimo_paddle.optimizer import OptimizerConfig, build_optimizer
 from unimo_paddle.program import PLAIN, Execution, Runner
 from unimo_paddle.updates import Update, build_update
@@ -31,6 +32,9 @@ FORMS: dict[str, tuple[int, dict[str, Any]]] = {  # passes of an update, setting
     "in chunks": (1, {"task.contrastive_chunk_size": 4}),
 }
 RECOMPUTED = Execution(recompute=True)
+OF_LAYERS = tuple(
+    f"custom_op.unimo_{name}" for name in ("add_norm", "bias_gelu", "masked_softmax", "split_heads")
+)
 
 pytestmark = pytest.mark.usefixtures("static_graph")
 
@@ -129,7 +133,7 @@ def test_layers_computed_again_change_no_bit(run, form: str) -> None:
 
 def test_layers_are_computed_again_with_the_seeds_of_their_dropout(run) -> None:
     plain, recomputed = operations(run("plain", PLAIN)), operations(run("plain", RECOMPUTED))
-    for name in ("pd_op.softmax", "pd_op.gelu", "pd_op.dropout"):
+    for name in (*OF_LAYERS, "pd_op.dropout"):
         assert recomputed.count(name) > plain.count(name) > 0, name
     assert recomputed.count("pd_op.randint") == plain.count("pd_op.randint") > 0
 
@@ -197,10 +201,17 @@ def test_recomputation_is_refused_where_it_would_do_nothing(write_run_file, tmp_
 # ---- precision
 
 
+needs_bfloat16 = pytest.mark.skipif(
+    "avx512" not in _core.instruction_sets(),
+    reason="Paddle multiplies bfloat16 through oneDNN, which needs AVX-512 for it",
+)
+
+
+@needs_bfloat16
 def test_bfloat16_rounds_products_and_learns_alike(run) -> None:
     plain, rounded = run("plain", PLAIN), run("plain", Execution("bfloat16"))
     casts = operations(rounded).count("pd_op.cast") - operations(plain).count("pd_op.cast")
-    assert casts > 3 * operations(plain).count("pd_op.softmax")
+    assert casts > 3 * operations(plain).count("custom_op.unimo_masked_softmax") > 0
     for expected, values in zip(plain.logged, rounded.logged, strict=True):
         assert values["loss"] != expected["loss"]
         assert values["loss"] == pytest.approx(expected["loss"], rel=0.02)
@@ -214,10 +225,11 @@ def test_bfloat16_rounds_products_and_learns_alike(run) -> None:
 def test_a_scale_and_recomputation_go_together(run) -> None:
     plain, both = run("plain", RECOMPUTED), run("plain", Scaled(recompute=True))
     assert_same_but_for_the_smallest(both.state, plain.state)
-    for name in ("pd_op.softmax", "pd_op.gelu", "pd_op.dropout", "pd_op.layer_norm"):
+    for name in (*OF_LAYERS, "pd_op.dropout", "pd_op.layer_norm"):
         assert operations(both).count(name) == operations(plain).count(name), name
 
 
+@needs_bfloat16
 @pytest.mark.slow
 def test_bfloat16_and_recomputation_go_together(run) -> None:
     rounded, both = (run("plain", Execution("bfloat16", recompute=x)) for x in (False, True))

@@ -92,8 +92,9 @@ example:
 _STEP = """An update of pre-training: ours, and an equal model's in torch, eager and compiled.
 
 Every peer runs in a process of its own; rounds interleave them, with the processor's peak rate
-measured in between. Losses are compared first. Ends with exit code 1, and says where, when a target
-is missed. torch comes with 'pip install -e .[bench]'; without it these peers are left out.
+measured in between. Losses are compared first. In the end ours is profiled, operation by operation.
+Ends with exit code 1, and says where, when a target is missed. torch comes with
+'pip install -e .[bench]'; without it these peers are left out.
 
 example:
     python tools/benchmark.py step --markdown docs/results/step_benchmark.md

@@ -70,7 +70,13 @@ def test_the_step_benchmark_measures_every_peer_that_is_here() -> None:
     names = [row.peer for row in report.rows]
     assert names[0] == OURS and set(names) <= {OURS, step.EAGER, step.COMPILED}
     assert 0 < report.rows[0].of_limit.median < 1
-    assert report.tables()["Time"].headings[-1] == "of peak"
+    tables = report.tables()
+    assert tables.pop("Time").headings[-1] == "of peak"
+    (title,) = tables
+    assert title.startswith("Where the time of 1 x 16 goes: ") and "% to matrix products" in title
+    rows = {name: (int(calls), float(share[:-1])) for name, calls, _, share in tables[title].rows}
+    assert rows["matmul"][0] > 20 and rows["matmul_grad"][0] > 20
+    assert sum(share for _, share in rows.values()) == pytest.approx(100, abs=1)
 
 
 def test_the_products_of_an_update_are_those_of_its_layers_and_heads() -> None:

@@ -123,7 +123,11 @@ class Report(Protocol):
 
 @dataclass(frozen=True)
 class PeerReport:
-    """Everything that one run measured."""
+    """Everything that one run measured.
+
+    Attributes:
+        further: tables of what else was looked at, by title.
+    """
 
     origin: Origin
     peers: list[Peer]
@@ -131,6 +135,7 @@ class PeerReport:
     rows: list[PeerRow]
     targets: list[Target] = field(default_factory=list)
     limit: Limit = READ_LIMIT
+    further: dict[str, Table] = field(default_factory=dict)
 
     @property
     def note(self) -> str:
@@ -148,6 +153,7 @@ class PeerReport:
             "absent": self.absent,
             "rows": [asdict(row) for row in self.rows],
             "targets": [asdict(target) | {"is_met": target.is_met} for target in self.targets],
+            "further": {title: asdict(table) for title, table in self.further.items()},
         }
 
     def tables(self) -> dict[str, Table]:
@@ -166,7 +172,8 @@ class PeerReport:
         headings = [*names, "peer", "ms", "over ours", self.limit.heading]
         width = len(names)
         return {
-            "Time": Table(headings, without_repeats(rows, columns=width), text_columns=(width,))
+            "Time": Table(headings, without_repeats(rows, columns=width), text_columns=(width,)),
+            **self.further,
         }
 
 

@@ -1,14 +1,15 @@
 """Benchmark B5: an update of pre-training, ours and that of an equal model in PyTorch.
 
 Masked words of image and caption read together, images and captions contrasted that are read each
-alone, and AdamW. Nothing is padded, nothing drops out; all begin with the same weights.
+alone, and AdamW. Nothing is padded, nothing drops out; all begin with the same weights. In the end
+Paddle's profiler says where the time of ours goes.
 """
 
 from __future__ import annotations
 
 import tempfile
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 import numpy as np
@@ -17,7 +18,9 @@ from unimo_paddle.benchmarks import peer_report
 from unimo_paddle.benchmarks.cases import BenchmarkError
 from unimo_paddle.benchmarks.peer_report import PeerReport, PeerRow
 from unimo_paddle.benchmarks.peers import OURS, PEAK_LIMIT, Peer
+from unimo_paddle.benchmarks.tables import Table
 from unimo_paddle.benchmarks.targets import Target
+from unimo_paddle.benchmarks.workers import running
 
 BATCH, NUM_REGIONS, NUM_TOKENS = 16, 37, 64
 NUM_HIDDEN = 10  # words of a caption
@@ -28,6 +31,9 @@ LEARNING_RATE, WEIGHT_DECAY, BETAS, EPSILON = 1e-4, 0.01, (0.9, 0.98), 1e-6
 CLIP_NORM = 1.0
 INITIALIZER_RANGE = 0.02
 WEIGHTS_NAME = "weights.safetensors"
+NUM_PROFILED = 3  # updates, of which the quickest is shown
+NUM_LISTED = 14  # operations
+PRODUCTS = ("matmul", "matmul_grad")
 NUM_COMPARED = 2  # updates whose losses must be equal
 
 EAGER, COMPILED = "torch", "torch.compile"
@@ -50,6 +56,14 @@ class StepSizes:
 
 SMALL = StepSizes(6, 384, 6, vocab_size=8192, feature_size=768)
 BASE = StepSizes(12, 768, 12, vocab_size=50265, feature_size=2048)
+
+
+class Operation(NamedTuple):
+    """All calls of an operation in an update."""
+
+    name: str
+    calls: int
+    milliseconds: float
 
 
 class Inputs(NamedTuple):
@@ -117,11 +131,12 @@ class StepCase:
 
 
 def run(num_rounds: int, *, command: str, sizes: Sequence[StepSizes] = (SMALL, BASE)) -> PeerReport:
-    """Measure models of all sizes."""
+    """Measure models of all sizes, and where the time of ours goes."""
     with tempfile.TemporaryDirectory() as folder:
-        return peer_report.measure(
+        cases = [StepCase(size, folder) for size in sizes]
+        report = peer_report.measure(
             "An update of pre-training",
-            [StepCase(size, folder) for size in sizes],
+            cases,
             peers(),
             num_rounds=num_rounds,
             command=command,
@@ -129,6 +144,41 @@ def run(num_rounds: int, *, command: str, sizes: Sequence[StepSizes] = (SMALL, B
             targets=targets,
             limit=PEAK_LIMIT,
         )
+        profiles = [profile(case, threads=report.origin.threads) for case in cases]
+    ours = [row for row in report.rows if row.peer == OURS]
+    shown = [profile_table(row, found) for row, found in zip(ours, profiles, strict=True)]
+    return replace(report, further=dict(shown))
+
+
+def profile(case: StepCase, *, threads: int) -> list[Operation]:
+    """The operations of an update of ours, in a process of its own; the longest first."""
+    peer = Peer(OURS, "unimo_paddle.benchmarks.step_profile:ProfiledUpdates", "ours, observed")
+    with running([peer], threads=threads) as (worker,):
+        worker.prepare(case)
+        for _ in range(NUM_PROFILED - 1):
+            worker.measure()
+        return [Operation(*values) for values in worker.results()]
+
+
+def profile_table(row: PeerRow, operations: Sequence[Operation]) -> tuple[str, Table]:
+    """A title and a table of the longest operations, with the share of the peak of products."""
+    total = sum(operation.milliseconds for operation in operations)
+    products = sum(x.milliseconds for x in operations if x.name in PRODUCTS) / total
+    of_peak = row.of_limit.median / products if row.of_limit else float("nan")
+    title = (
+        f"Where the time of {' x '.join(map(str, row.case.values()))} goes: {products:.0%} to "
+        f"matrix products, which run at {of_peak:.0%} of the rate of multiply-adds"
+    )
+    rest = operations[NUM_LISTED:]
+    listed = [
+        *operations[:NUM_LISTED],
+        Operation("all others", sum(x.calls for x in rest), sum(x.milliseconds for x in rest)),
+    ]
+    rows = [
+        [x.name, str(x.calls), f"{x.milliseconds:.1f}", f"{x.milliseconds / total:.1%}"]
+        for x in listed
+    ]
+    return title, Table(["operation", "calls", "ms", "share"], rows, text_columns=(0,))
 
 
 def peers() -> list[Peer]:
