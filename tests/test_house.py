@@ -92,6 +92,22 @@ def _tree() -> Iterator[Path]:
         yield ROOT.joinpath(*parents)
 
 
+def test_training_starts_without_what_takes_seconds_to_import() -> None:
+    """Files of packages that training imports; what needs such a library imports it when it runs."""
+    slow = {"sklearn", "scipy", "pandas", "matplotlib", "faiss"}
+    others = [ROOT / "unimo_paddle" / name for name in ("preparation", "benchmarks")]
+    others.append(ROOT / "unimo_paddle/data/regions/comparison.py")  # of preparation alone
+    found = []
+    for path in MODULES:
+        if any(other in (path, *path.parents) for other in others):
+            continue
+        for node in ast.parse(path.read_text("utf-8")).body:
+            names = [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
+            names += [node.module or ""] if isinstance(node, ast.ImportFrom) else []
+            found += [f"{_name(path)}: {n}" for n in names if n.partition(".")[0] in slow]
+    assert found == []
+
+
 def test_every_path_in_the_readme_tree_exists() -> None:
     assert [_name(path) for path in _tree() if not path.exists()] == []
 

@@ -9,7 +9,6 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
-from sklearn.metrics import matthews_corrcoef
 
 from unimo_paddle.metrics.original import Compatibility, is_original
 from unimo_paddle.metrics.pairs import paired
@@ -66,6 +65,9 @@ def matthews(predictions: Sequence[Any] | np.ndarray, labels: Sequence[Any] | np
     It is 0 where all predictions, or all labels, are one class: the formula gives 0/0 there, and
     the original NaN.
     """
+    # Imported here, for that takes seconds and most programs need none of it.
+    from sklearn.metrics import matthews_corrcoef
+
     predictions, labels = paired(predictions, labels)
     if len(np.unique(predictions)) == 1 or len(np.unique(labels)) == 1:
         return 0.0

@@ -6,10 +6,9 @@ where either side is constant, of which no correlation is defined.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 import numpy as np
-from scipy import stats
 
 from unimo_paddle.metrics.pairs import paired
 
@@ -18,14 +17,14 @@ def pearson(
     predictions: Sequence[float] | np.ndarray, labels: Sequence[float] | np.ndarray
 ) -> float:
     """Return Pearson's correlation: how linear the relation is."""
-    return _correlation(stats.pearsonr, predictions, labels)
+    return _correlation("pearsonr", predictions, labels)
 
 
 def spearman(
     predictions: Sequence[float] | np.ndarray, labels: Sequence[float] | np.ndarray
 ) -> float:
     """Return Spearman's correlation: Pearson's of the ranks, equal numbers sharing their mean."""
-    return _correlation(stats.spearmanr, predictions, labels)
+    return _correlation("spearmanr", predictions, labels)
 
 
 def pearson_and_spearman(
@@ -40,11 +39,14 @@ def pearson_and_spearman(
 
 
 def _correlation(
-    measure: Callable,
+    name: str,
     predictions: Sequence[float] | np.ndarray,
     labels: Sequence[float] | np.ndarray,
 ) -> float:
+    # Imported here, for that takes seconds and most programs need none of it.
+    from scipy import stats
+
     pair = [np.asarray(side, np.float64) for side in paired(predictions, labels)]
     if any((side == side[0]).all() for side in pair):
         return 0.0
-    return float(measure(*pair)[0])
+    return float(getattr(stats, name)(*pair)[0])

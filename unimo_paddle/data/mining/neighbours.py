@@ -10,13 +10,15 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from scipy import sparse
 
 from unimo_paddle.data.faiss_library import load_faiss
 from unimo_paddle.data.publish import publish
+
+if TYPE_CHECKING:
+    from scipy import sparse
 
 logger = logging.getLogger(__name__)
 
@@ -124,6 +126,13 @@ def warn_if_alike(chunks: Iterable[np.ndarray], what: str) -> None:
         )
 
 
+def _read_part(path: Path) -> sparse.spmatrix:
+    # Imported here, for that takes a while and most programs need none of it.
+    from scipy import sparse
+
+    return sparse.load_npz(path)
+
+
 class SparseTable:
     """Sparse rows of length one, in parts that lie in files.
 
@@ -138,13 +147,13 @@ class SparseTable:
         self._size = size
         self._kept = kept
         # One part is held in memory, so that a small table is read once.
-        self._held = sparse.load_npz(paths[0]) if len(paths) == 1 else None
+        self._held = _read_part(paths[0]) if len(paths) == 1 else None
 
     def nearest(self, queries: sparse.csr_matrix, count: int) -> np.ndarray:
         """The nearest rows of each query, as ``neighbour_type``; at least a word is common."""
         found = _empty(queries.shape[0], count)
         for number, path in enumerate(self._paths):
-            part = self._held if self._held is not None else sparse.load_npz(path)
+            part = self._held if self._held is not None else _read_part(path)
             product = (queries @ part).tocsr()
             for row in range(product.shape[0]):
                 places = slice(product.indptr[row], product.indptr[row + 1])

@@ -6,10 +6,9 @@ import itertools
 import mmap
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
-from scipy import sparse
-from sklearn.feature_extraction.text import HashingVectorizer
 from tqdm import tqdm
 
 from unimo_paddle.data.chunks import Chunks, Workshop
@@ -17,6 +16,9 @@ from unimo_paddle.data.mining.neighbours import SparseTable
 from unimo_paddle.data.records import MAX_TEXT_BYTES, Fault, read_lines
 from unimo_paddle.data.wording import Words, sentences_of, words_of
 from unimo_paddle.errors import UserError
+
+if TYPE_CHECKING:
+    from scipy import sparse
 
 MIN_WORDS, MAX_WORDS = 4, 64  # of a sentence that may be found
 NUM_COLUMNS = 1 << 20  # words share a column by chance; with a million that hardly matters
@@ -105,6 +107,9 @@ class WordWeights:
     """
 
     def __init__(self, analyzer: Callable[[Iterable[str]], list[str]] | str = "word") -> None:
+        # Imported here, for that takes seconds and most programs need none of it.
+        from sklearn.feature_extraction.text import HashingVectorizer
+
         self._count = HashingVectorizer(
             n_features=NUM_COLUMNS,
             alternate_sign=False,
@@ -135,6 +140,8 @@ class WordWeights:
 
     def write(self, shop: Workshop, name: str, texts: Sequence) -> tuple[list[Path], int]:
         """Write the rows of texts in parts, for ``SparseTable``."""
+        from scipy import sparse
+
         paths = []
         for start in range(0, len(texts), ROWS_AT_ONCE):
 

@@ -11,7 +11,6 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from sklearn.feature_extraction.text import TfidfVectorizer
 
 from unimo_paddle.data.rewriting.graph import parse_caption
 from unimo_paddle.data.rewriting.knowledge import Knowledge
@@ -73,6 +72,9 @@ class SentenceIndex:
         pool_size: int,
         seed: int,
     ) -> None:
+        # Imported here, for that takes seconds and most programs need none of it.
+        from sklearn.feature_extraction.text import TfidfVectorizer
+
         self._captions = captions
         self._groups = np.asarray(groups)
         self._lexicon = lexicon
