@@ -93,7 +93,7 @@ def _tree() -> Iterator[Path]:
 
 
 def test_training_starts_without_what_takes_seconds_to_import() -> None:
-    """Files of packages that training imports; what needs such a library imports it when it runs."""
+    """What needs such a library imports it when it is called."""
     slow = {"sklearn", "scipy", "pandas", "matplotlib", "faiss"}
     others = [ROOT / "unimo_paddle" / name for name in ("preparation", "benchmarks")]
     others.append(ROOT / "unimo_paddle/data/regions/comparison.py")  # of preparation alone
