@@ -38,7 +38,9 @@ WriteRunFile = Callable[..., Path]
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Put whole runs first: of several processes none must be left with the longest file."""
-    items.sort(key=lambda item: item.path.parent != ROOT / "tests")
+    folders = [ROOT / "tests", ROOT / "tests/tasks"]
+    places = {folder: place for place, folder in enumerate(folders)}
+    items.sort(key=lambda item: places.get(item.path.parent, len(folders)))
 
 
 @pytest.hookimpl(wrapper=True)

@@ -172,6 +172,7 @@ print(core.host_memory_stat_peak_value("Allocated", 0) - before)
 """
 
 
+@pytest.mark.slow
 def test_layers_computed_again_take_less_memory() -> None:
     def peak(recompute: str) -> int:
         done = subprocess.run(

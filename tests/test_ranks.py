@@ -200,6 +200,7 @@ print("begins with", digest.hexdigest())
 """
 
 
+@pytest.mark.slow
 def test_unlike_machines_begin_with_the_same_parameters(write_run_file, tmp_path: Path) -> None:
     (tmp_path / "apart.py").write_text(APART)
     changes = {"model.patch_grid": 4, "model.patch_edge_size": 2, "model.patch_dictionary": 16}

@@ -102,7 +102,7 @@ def ran_through(write_short_run, tmp_path_factory: pytest.TempPathFactory):
     ("form", "num_workers"),
     [
         ("plain", 0),
-        ("in_chunks", 0),
+        pytest.param("in_chunks", 0, marks=pytest.mark.slow),
         pytest.param("accumulating", 0, marks=pytest.mark.slow),
         pytest.param("plain", 1, marks=pytest.mark.slow),
         pytest.param("plain", 4, marks=pytest.mark.slow),
@@ -122,6 +122,7 @@ def test_stopped_and_resumed_run_equals_the_one_that_ran_through(
     assert_equal_to_the_bit(final_arrays(tmp_path), ran_through(form))
 
 
+@pytest.mark.slow
 def test_run_of_whole_batches_goes_on_in_chunks(write_short_run, tmp_path: Path) -> None:
     build(write_short_run({"train.max_steps": 2}), tmp_path).train()
     changes = FORMS["in_chunks"] | {"train.max_steps": 3}
@@ -188,7 +189,7 @@ def test_resume_of_a_finished_run_changes_nothing(trained_run: Path, tmp_path: P
 # ---- what a run keeps
 
 
-@pytest.mark.parametrize("keep", [1, 3])
+@pytest.mark.parametrize("keep", [1, pytest.param(3, marks=pytest.mark.slow)])
 def test_only_the_newest_checkpoints_are_kept(write_short_run, tmp_path: Path, keep: int) -> None:
     run_file = write_short_run(
         {"train.max_steps": 8, "train.checkpoint_interval": 2, "train.keep_checkpoints": keep}

@@ -180,7 +180,12 @@ def test_chunks_begin_with_the_weights_of_the_whole_batch(learners) -> None:
         np.testing.assert_array_equal(chunked.runner.value(name), whole.runner.value(name))
 
 
-@pytest.mark.parametrize("case", CASES)
+QUICK = ("candidates", "some pairs read jointly", "regions only")  # the others take minutes
+
+
+@pytest.mark.parametrize(
+    "case", [c if c in QUICK else pytest.param(c, marks=pytest.mark.slow) for c in CASES]
+)
 def test_terms_and_gradients_in_chunks_are_those_of_the_whole_batch(learners, case: str) -> None:
     whole, chunked = learners(case)
     expected = whole.learn()

@@ -82,14 +82,18 @@ def service_of(task: Task, name: str) -> Service:
     return next(service for service in task.services if service.name == name)
 
 
-# The tool knows no task: in a hurry a few stand for all.
+# Tools and bundles know no task: in a hurry a few stand for all.
 QUICK = ("pretraining", "vqa", "captioning")
+QUICK_NAMES = [
+    name if name in QUICK else pytest.param(name, marks=pytest.mark.slow) for name in CASES
+]
+QUICK_SERVICES = [
+    (name, service) if name in QUICK else pytest.param(name, service, marks=pytest.mark.slow)
+    for name, service in SERVICES
+]
 
 
-@pytest.mark.parametrize(
-    "name",
-    [name if name in QUICK else pytest.param(name, marks=pytest.mark.slow) for name in CASES],
-)
+@pytest.mark.parametrize("name", QUICK_NAMES)
 def test_evaluation_by_the_tool_equals_that_in_process(
     runs, evaluators, run_tool, name: str
 ) -> None:
@@ -103,7 +107,7 @@ def test_evaluation_by_the_tool_equals_that_in_process(
     assert reported == pytest.approx(evaluators(name).measure(SPLIT), rel=TOLERANCE)
 
 
-@pytest.mark.parametrize(("name", "service"), SERVICES)
+@pytest.mark.parametrize(("name", "service"), QUICK_SERVICES)
 def test_fresh_process_serves_what_evaluation_computes(
     bundles, evaluators, tmp_path: Path, name: str, service: str
 ) -> None:
@@ -170,7 +174,7 @@ def test_predictions_are_what_the_scorer_reads(evaluators, tmp_path: Path, name:
     assert in_order(path, items, field, SCORED[field]) == [item[field] for item in made]
 
 
-@pytest.mark.parametrize("name", CASES)
+@pytest.mark.parametrize("name", QUICK_NAMES)
 def test_predict_prints_a_line_about_every_item(bundles, evaluators, run_tool, name: str) -> None:
     case, task = CASES[name], evaluators(name).task
     items = {service: items_of(task, served)[:3] for service, served in case.served.items()}
@@ -248,7 +252,10 @@ def written_items(evaluators, name: str) -> list[dict[str, Any]]:
     return items_of(task, CASES[name].served[GENERATE])
 
 
-@pytest.mark.parametrize("name", ["seq2seq", "dialogue", "captioning"])
+@pytest.mark.parametrize(
+    "name",
+    ["captioning", *(pytest.param(x, marks=pytest.mark.slow) for x in ("seq2seq", "dialogue"))],
+)
 def test_texts_do_not_depend_on_their_batch(bundles, evaluators, name: str) -> None:
     items = written_items(evaluators, name)
     items = (items * 8)[:8]
@@ -291,8 +298,8 @@ def test_a_question_is_answered(bundles, evaluators) -> None:
     [
         ("vqa", lambda p: p.generate(["x"]), "this bundle has no generate; it serves predict"),
         ("captioning", lambda p: p.generate(["x"]), "generate: item 0: key 'image' is missing"),
-        ("seq2seq", lambda p: p.generate([7]), "generate: item 0 is 7; give a dictionary"),
-        ("seq2seq", lambda p: p.generate("x"), "generate needs a list of at least one item"),
+        ("captioning", lambda p: p.generate([7]), "generate: item 0 is 7; give a dictionary"),
+        ("captioning", lambda p: p.generate("x"), "generate needs a list of at least one item"),
     ],
 )
 def test_what_cannot_be_written_is_told(bundles, name: str, call, message: str) -> None:

@@ -75,6 +75,7 @@ def test_a_correlated_start_matches_images_and_captions_before_any_update(make_t
     assert contrastive_loss(started) < 0.8 * contrastive_loss(plain)
 
 
+@pytest.mark.slow
 def test_a_correlated_start_is_the_same_every_time(make_trainer) -> None:
     changes = {"task.pooling": "places", "task.correlated_start": 24}
     first, second = (make_trainer(name, changes=changes) for name in ("a", "b"))

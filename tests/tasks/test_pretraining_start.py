@@ -69,6 +69,7 @@ def test_layers_that_start_from_the_data_match_images_and_captions(make_trainer)
     assert mean_rank(started) < 0.5 * mean_rank(plain)
 
 
+@pytest.mark.slow
 def test_patches_that_are_read_alone_start_from_the_data_too(make_trainer) -> None:
     alone = {"model.patch_grid": 1}
     plain = make_trainer("plain", alone)
@@ -76,7 +77,7 @@ def test_patches_that_are_read_alone_start_from_the_data_too(make_trainer) -> No
     assert mean_rank(started) < 0.5 * mean_rank(plain)
 
 
-@pytest.mark.parametrize("chunk_size", [0, 3])
+@pytest.mark.parametrize("chunk_size", [0, pytest.param(3, marks=pytest.mark.slow)])
 def test_no_update_changes_a_dictionary_and_checkpoints_keep_it(make_trainer, chunk_size) -> None:
     trainer = make_trainer("run", {"task.contrastive_chunk_size": chunk_size})
     found = dictionary_of(trainer)
@@ -90,7 +91,7 @@ def test_no_update_changes_a_dictionary_and_checkpoints_keep_it(make_trainer, ch
         np.testing.assert_array_equal(evaluator.runner.value(name), value, err_msg=name)
 
 
-@pytest.mark.parametrize("num_batches", [1, 2])
+@pytest.mark.parametrize("num_batches", [1, pytest.param(2, marks=pytest.mark.slow)])
 def test_a_dictionary_is_found_in_a_few_images_at_a_time(
     make_trainer, monkeypatch, num_batches: int
 ) -> None:

@@ -7,7 +7,7 @@ evaluation and export agree by name and released weights load as a copy.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import paddle
 from paddle import _C_ops, nn
@@ -148,12 +148,38 @@ def linear(name: str, input_size: int, output_size: int, scale: float) -> Dense:
 
 def layer_norm(name: str, size: int, epsilon: float, *, bias: float = 0.0) -> nn.LayerNorm:
     """Return a layer norm whose parameters are ``{name}_scale`` and ``{name}_bias``."""
-    return nn.LayerNorm(
-        size,
-        epsilon=epsilon,
-        weight_attr=named_constant(f"{name}_scale", 1.0),
-        bias_attr=named_constant(f"{name}_bias", bias),
-    )
+    return nn.LayerNorm(size, **_norm_options(name, epsilon, bias))
+
+
+def _norm_options(name: str, epsilon: float, bias: float = 0.0) -> dict[str, Any]:
+    return {
+        "epsilon": epsilon,
+        "weight_attr": named_constant(f"{name}_scale", 1.0),
+        "bias_attr": named_constant(f"{name}_bias", bias),
+    }
+
+
+class SumNorm(nn.LayerNorm):
+    """The layer norm of a residual and of what a dense layer adds to it."""
+
+    def forward(
+        self,
+        residual: paddle.Tensor,
+        x: paddle.Tensor,
+        fc: Dense,
+        dropout: Dropout,
+        *,
+        few_rows: bool = False,
+    ) -> paddle.Tensor:
+        """Return norm(residual + dropout(fc(x))), [..., D]."""
+        if not is_fused(self):
+            return super().forward(residual + dropout(fc(x, few_rows=few_rows)))
+        return add_norm(
+            *(fc.multiply(x), fc.bias, residual, self.weight, self.bias),
+            epsilon=self._epsilon,
+            rate=dropout.rate,
+            seed=dropout.seed(),
+        )
 
 
 class KeysValues(NamedTuple):
@@ -252,10 +278,14 @@ class TransformerLayer(nn.Layer):
         self.attention = MultiHeadAttention(
             f"{name}_multi_head_att", hidden_size, num_heads, dropout=attention_dropout, scale=scale
         )
-        self.attention_norm = layer_norm(f"{name}_post_att_layer_norm", hidden_size, epsilon)
+        self.attention_norm = SumNorm(
+            hidden_size, **_norm_options(f"{name}_post_att_layer_norm", epsilon)
+        )
         self.expand = linear(f"{name}_ffn_fc_0", hidden_size, ffn_size, scale)
         self.contract = linear(f"{name}_ffn_fc_1", ffn_size, hidden_size, scale)
-        self.output_norm = layer_norm(f"{name}_post_ffn_layer_norm", hidden_size, epsilon)
+        self.output_norm = SumNorm(
+            hidden_size, **_norm_options(f"{name}_post_ffn_layer_norm", epsilon)
+        )
         self.dropout = Dropout(hidden_dropout)
         self.activate = ACTIVATIONS[activation]
 
@@ -280,33 +310,14 @@ class TransformerLayer(nn.Layer):
     def _transform(
         self, hidden: paddle.Tensor, attended: paddle.Tensor, *, few_rows: bool = False
     ) -> paddle.Tensor:
-        hidden = self._add(
-            hidden, self.attention.output, attended, self.attention_norm, few_rows=few_rows
+        hidden = self.attention_norm(
+            hidden, attended, self.attention.output, self.dropout, few_rows=few_rows
         )
         if is_fused(self) and self.activate is F.gelu:
             expanded = bias_gelu(self.expand.multiply(hidden), self.expand.bias)
         else:
             expanded = self.activate(self.expand(hidden, few_rows=few_rows))
-        return self._add(hidden, self.contract, expanded, self.output_norm, few_rows=few_rows)
-
-    def _add(
-        self,
-        hidden: paddle.Tensor,
-        fc: Dense,
-        x: paddle.Tensor,
-        norm: nn.LayerNorm,
-        *,
-        few_rows: bool,
-    ) -> paddle.Tensor:
-        """Return the norm of hidden states and what a dense layer makes of x."""
-        if not is_fused(self):
-            return norm(hidden + self.dropout(fc(x, few_rows=few_rows)))
-        return add_norm(
-            *(fc.multiply(x), fc.bias, hidden, norm.weight, norm.bias),
-            epsilon=norm._epsilon,
-            rate=self.dropout.rate,
-            seed=self.dropout.seed(),
-        )
+        return self.output_norm(hidden, expanded, self.contract, self.dropout, few_rows=few_rows)
 
 
 class TransformerStack(nn.Layer):
