@@ -63,6 +63,16 @@ def shared_dir() -> Path:
     return folder
 
 
+@pytest.fixture(scope="module", autouse=True)
+def graph_of_before() -> Iterator[None]:
+    """Modules that leave the static graph on would fail whichever comes next in their process."""
+    yield
+    paddle = sys.modules.get("paddle")
+    if paddle is not None and not paddle.in_dynamic_mode():
+        paddle.disable_static()
+        pytest.fail("the static graph was left on; use the fixture static_graph")
+
+
 @pytest.fixture(scope="module")
 def static_graph() -> Iterator[None]:
     """Static graph for one module, dynamic graph again after it."""

@@ -16,6 +16,8 @@ from unimo_paddle.tasks.base import Arrays
 from unimo_paddle.tasks.one_change import KINDS, Changed, find_changed, measure_changed
 from unimo_paddle.tasks.reranking import Collection
 
+pytestmark = pytest.mark.usefixtures("static_graph")
+
 NUM_IMAGES = 6
 CHANGED = [
     Changed(1, "a red ball", "a blue ball", "attribute"),
