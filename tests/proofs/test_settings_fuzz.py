@@ -27,7 +27,7 @@ RUN_FILES = sorted(
 )
 NUM_SHORT, NUM_ALL = 1_000, 10_000
 LONGEST_MESSAGE = 5_000  # characters; the longest path and what is said of it
-LONGEST_SECONDS = 5.0  # of the processor, for one file
+LONGEST_SECONDS = 10.0  # of this thread, for one file: what explodes takes for ever
 MOST_MEMORY = 400 << 10  # KiB that all files together may add to what the process has held
 NAMES = {name for key in _all_keys(RunConfig) for name in key.split(".")}
 
@@ -195,7 +195,7 @@ def check(folder: Path, seeds: range) -> None:
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     for seed in seeds:
         path.write_bytes(mutated(seed, originals))
-        begin = time.process_time()
+        begin = time.thread_time()
         try:
             load(RunConfig, path)
         except UserError as error:
@@ -204,7 +204,7 @@ def check(folder: Path, seeds: range) -> None:
             assert wrong is None, f"seed {seed}: {wrong}: {error}"
         except Exception as error:
             raise AssertionError(f"seed {seed}: {error!r}") from error
-        assert time.process_time() - begin < LONGEST_SECONDS, f"seed {seed}"
+        assert time.thread_time() - begin < LONGEST_SECONDS, f"seed {seed}"
     # Both happen often, so the mutations are neither harmless nor hopeless.
     assert len(seeds) / 2 < num_refused < len(seeds) * 0.98
     grown = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before
@@ -253,10 +253,10 @@ def test_a_file_that_would_explode_is_refused_at_once(tmp_path: Path, text: str)
     path = tmp_path / "run.yaml"
     path.write_text(text, "utf-8")
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    begin = time.process_time()
+    begin = time.thread_time()
     with pytest.raises(UserError) as caught:
         load(RunConfig, path)
-    assert time.process_time() - begin < LONGEST_SECONDS
+    assert time.thread_time() - begin < LONGEST_SECONDS
     assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < MOST_MEMORY
     assert str(caught.value).startswith(str(path)) and len(str(caught.value)) < LONGEST_MESSAGE
 

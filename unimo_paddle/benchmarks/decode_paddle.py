@@ -204,8 +204,8 @@ class Stepped(_Form):
             extended.append((keys, values))
             scores = paddle.matmul(query * attention.head_size**-0.5, keys, transpose_y=True)
             attended = paddle.matmul(F.softmax(scores), values)
-            attended = attention.output(attended.transpose([1, 2, 0, 3]).flatten(2))
-            hidden = layer.attention_norm(hidden + attended)
+            attended = attended.transpose([1, 2, 0, 3]).flatten(2)
+            hidden = layer.attention_norm(hidden, attended, attention.output, layer.dropout)
             expanded = layer.activate(layer.expand(hidden))
-            hidden = layer.output_norm(hidden + layer.contract(expanded))
+            hidden = layer.output_norm(hidden, expanded, layer.contract, layer.dropout)
         return self.network.head(hidden[:, 0]), extended
