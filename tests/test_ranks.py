@@ -253,6 +253,7 @@ def train_poisoned(write_run_file, folder: Path, condition: str) -> subprocess.C
     return subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
 
 
+@pytest.mark.slow
 def test_an_update_that_is_no_number_on_one_process_is_left_out_by_all(
     write_run_file, tmp_path: Path
 ) -> None:

@@ -113,6 +113,7 @@ def kill_when(process: subprocess.Popen, is_due: Callable[[], bool]) -> None:
     process.wait()
 
 
+@pytest.mark.slow
 def test_a_kill_changes_no_byte(run, tmp_path: Path) -> None:
     pairs = write_pairs(tmp_path, *CAPTIONS)
     assert len(CAPTIONS) > rewrite.BLOCK_SIZE

@@ -240,6 +240,7 @@ def test_names_need_labelled_objects_and_pixels(make_trainer, scenes_dir, tmp_pa
 # ---- statements
 
 
+@pytest.mark.slow
 def test_statements_are_read_beside_their_images_in_any_order(
     make_trainer, scenes_dir: Path
 ) -> None:

@@ -121,6 +121,7 @@ def refuse(start: DataStart) -> None:
     raise AssertionError("made in vain")
 
 
+@pytest.mark.slow
 def test_what_a_checkpoint_gives_is_kept_and_not_made_anew(
     make_trainer, monkeypatch, caplog
 ) -> None:
@@ -140,6 +141,7 @@ def test_what_a_checkpoint_gives_is_kept_and_not_made_anew(
         np.testing.assert_array_equal(started.runner.value(name), kept[name], err_msg=name)
 
 
+@pytest.mark.slow
 def test_the_start_is_the_same_every_time(make_trainer) -> None:
     changes = {"task.correlated_start": 24}
     first, second = (make_trainer(name, changes) for name in ("a", "b"))
@@ -158,6 +160,7 @@ def test_rows_that_are_no_patches_have_no_dictionary(make_trainer) -> None:
         make_trainer("run", objects)
 
 
+@pytest.mark.slow
 def test_fine_tuning_needs_the_dictionary_of_a_pre_trained_run(
     make_trainer, tiny_settings: dict[str, Any], tmp_path: Path
 ) -> None:
