@@ -123,6 +123,7 @@ def histograms(values: Mapping[str, np.ndarray]) -> Figure:
             continue
         axis.hist(array, bins=_edges(array), color=_BARS)
         axis.tick_params(labelsize=8)
+        axis.locator_params(axis="x", nbins=6)  # long numbers would run into each other
         axis.spines[["top", "right"]].set_visible(False)
     for axis in axes[len(values) :]:
         axis.set_visible(False)
