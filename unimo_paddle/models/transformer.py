@@ -52,7 +52,7 @@ def named_constant(name: str, value: float) -> paddle.ParamAttr:
 def is_fused(layer: nn.Layer) -> bool:
     """Whether what a layer does between its products goes through our operators.
 
-    In training on a CPU, where they save a fifth of the time. Programs that are served keep to
+    In training on a CPU, where they save a quarter of the time. Programs that are served keep to
     Paddle's operations where they can, so that they run without ours.
     """
     return layer.training and not paddle.is_compiled_with_cuda()
