@@ -15,6 +15,7 @@ from tests.conftest import merge
 from tests.tasks.contract_cases import CASES
 from unimo_paddle.checkpoint import latest_checkpoint, load_checkpoint
 from unimo_paddle.config import RunConfig, build_trainer, load_evaluator
+from unimo_paddle.data.correlation import correlated_projections
 from unimo_paddle.data.loader import Stream
 from unimo_paddle.errors import UserError
 from unimo_paddle.evaluation import Evaluator
@@ -75,6 +76,34 @@ def test_patches_that_are_read_alone_start_from_the_data_too(make_trainer) -> No
     plain = make_trainer("plain", alone)
     started = make_trainer("started", {**alone, "task.correlated_start": 24})
     assert mean_rank(started) < 0.5 * mean_rank(plain)
+
+
+@pytest.mark.parametrize("hidden_size", [32, pytest.param(30, marks=pytest.mark.slow)])
+def test_joint_scores_start_as_the_product_of_correlated_projections(
+    make_trainer, candidates, hidden_size: int
+) -> None:
+    joint = {
+        "task.contrast.rewrites_per_pair": 1,
+        "task.data.rewrites": str(candidates["rewrites"]),
+    }
+    sizes = {"model.hidden_size": hidden_size, "model.num_heads": 2}
+    trainer = make_trainer("run", {**joint, **sizes, "task.correlated_start": 24})
+    serve, encoder = trainer.evaluator.serve, trainer.task.encoder
+    records = encoder.read_pairs()
+    actual = serve("score_pairs", encoder.joint_stream(records))["scores"]
+
+    images = serve("pool_images", encoder.image_stream(records))["rows"]
+    texts = serve("pool_texts", encoder.caption_stream(records))["rows"]
+    counts = [len(record.captions) for record in records]
+    first = np.cumsum([0, *counts[:-1]])  # the caption that stands beside the image
+    image, text = correlated_projections(
+        np.repeat(images, counts, axis=0), texts, hidden_size // 4, power=1.0, scales_columns=False
+    )
+    images, texts = images @ image.weight + image.bias, texts @ text.weight + text.bias
+    every = np.repeat(images, counts, axis=0) @ texts.T  # all images with all captions
+    expected = (images * texts[first]).sum(axis=1) / np.sqrt((every**2).mean())
+    np.testing.assert_allclose(actual, expected, rtol=1e-3, atol=1e-4)
+    assert expected.mean() > 1.0  # what belongs together lies above the spread of all the rest
 
 
 @pytest.mark.parametrize("chunk_size", [0, pytest.param(3, marks=pytest.mark.slow)])

@@ -7,7 +7,7 @@ an object, waits for thousands of steps. Whitening both views first makes all di
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 
@@ -16,8 +16,7 @@ POWER = 2.0
 WEIGHT_SCALE = 0.2  # root mean square of the weights: steps of the optimizer are small beside it
 
 
-@dataclass(frozen=True)
-class Projection:
+class Projection(NamedTuple):
     """x W + b, with W [F, K] and b [K]."""
 
     weight: np.ndarray

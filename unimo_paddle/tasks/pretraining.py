@@ -294,6 +294,7 @@ class PretrainingTask(Task):
             serve,
             num_pairs=self.config.correlated_start if self.config.weights.contrastive else 0,
             projection_size=self.config.projection_size,
+            joint=self.config.contrast.uses_joint_scores,
         )
         return start.values(given)
 

@@ -10,7 +10,7 @@ from collections.abc import Callable, Collection, Iterator, Sequence
 import numpy as np
 
 from unimo_paddle import distributed
-from unimo_paddle.data.correlation import correlated_projections
+from unimo_paddle.data.correlation import Projection, correlated_projections
 from unimo_paddle.data.dictionary import fit_dictionary
 from unimo_paddle.data.fields import Field
 from unimo_paddle.data.latent_words import latent_words
@@ -41,11 +41,20 @@ LAYERS = (
     "patch_stem_fc.b_0",
     "image_loc_layer_norm_scale",
 )
+SIGNS = ((1, 1), (-1, -1), (1, -1), (-1, 1))  # of the image's and the text's side of a product
 PROJECTIONS = (
     "image_projection.w_0",
     "image_projection.b_0",
     "text_projection.w_0",
     "text_projection.b_0",
+)
+MATCH = (
+    "pooled_fc_image.w_0",
+    "pooled_fc_image.b_0",
+    "pooled_fc_text.w_0",
+    "pooled_fc_text.b_0",
+    "match_fc.w_0",
+    "match_fc.b_0",
 )
 
 
@@ -96,6 +105,7 @@ class DataStart:
         serve: (service name, stream) -> outputs of all records with the network as it is by now.
         num_pairs: that are correlated; 0: none are.
         projection_size: numbers of an image or a text.
+        joint: whether there are joint scores.
     """
 
     def __init__(
@@ -106,9 +116,11 @@ class DataStart:
         *,
         num_pairs: int,
         projection_size: int,
+        joint: bool,
     ) -> None:
         self.encoder, self.model, self.serve = encoder, model, serve
         self.num_pairs, self.projection_size = num_pairs, projection_size
+        self.joint = joint
         kind = encoder.config.image.kind
         if model.patch_dictionary and kind != "patches":
             raise UserError(
@@ -139,6 +151,10 @@ class DataStart:
             yield "the layers of task.correlated_start", self._layer_names(), self.layers
         if self.num_pairs:
             yield "the projections of task.correlated_start", PROJECTIONS, self.projections
+        # Layers that add nothing leave rows as they are when read alone. Random ones do not: on the
+        # built-in scenes joint scores then began as noise, and the other features became alike.
+        if self.num_pairs and self.model.patch_dictionary and self.joint:
+            yield "the match layers of task.correlated_start", MATCH, self.match
 
     @functools.cached_property
     def _records(self) -> Sequence[PairRecord]:
@@ -236,8 +252,9 @@ class DataStart:
                 values[name] = np.zeros((rows, width), np.float32)
         return values
 
-    def projections(self) -> Values:
-        """Projections to where images and captions of the network as it is correlate most."""
+    @functools.cached_property
+    def _pooled(self) -> tuple[np.ndarray, np.ndarray]:
+        """Every caption and its image, each encoded alone: image rows, and text rows."""
         records = self._records
         images = self.serve("pool_images", self.encoder.image_stream(records))
         texts = self.serve("pool_texts", self.encoder.caption_stream(records))
@@ -245,17 +262,66 @@ class DataStart:
         owners = owners[texts["index"]]
         is_usable = np.isin(owners, images["index"])
         rows = np.searchsorted(images["index"], owners[is_usable])
+        return images["rows"][rows], texts["rows"][is_usable]
+
+    def _correlate(self, image: np.ndarray, text: np.ndarray, size: int) -> list[Projection]:
+        """Of both, to ``size`` directions."""
         # What an informed layer makes loud is loud for a reason.
         informed = {"power": 1.0, "scales_columns": False} if self.model.patch_dictionary else {}
+        return list(correlated_projections(image, text, size, **informed))
+
+    def projections(self) -> Values:
+        """Projections to where images and captions of the network as it is correlate most."""
+        image_rows, text_rows = self._pooled
 
         def make() -> Values:
-            image, text = correlated_projections(
-                images["rows"][rows], texts["rows"][is_usable], self.projection_size, **informed
-            )
+            image, text = self._correlate(image_rows, text_rows, self.projection_size)
             values = (image.weight, image.bias, text.weight, text.bias)
             return dict(zip(PROJECTIONS, values, strict=True))
 
         return distributed.made_by_first(make)
+
+    def match(self) -> Values:
+        """Poolers and match layer whose joint score starts as the product of such projections.
+
+        From random layers joint scores stay at chance for a hundred updates and more: what a pooler
+        learns depends on the other one and on the match layer, and none of them is anything yet.
+        """
+        image_rows, text_rows = self._pooled
+        width = self.model.hidden_size
+        image_rows = image_rows[:, :width]  # around places, the mean of all rows comes first
+
+        def make() -> Values:
+            found = self._correlate(image_rows, text_rows, width // len(SIGNS))
+            return _match_layers(found, (image_rows, text_rows), width)
+
+        return distributed.made_by_first(make)
+
+
+def _match_layers(
+    projections: Sequence[Projection], rows: Sequence[np.ndarray], width: int
+) -> Values:
+    """Layers that multiply two projections of these rows through the ReLU of their poolers.
+
+    a b = relu(a) relu(b) + relu(-a) relu(-b) - relu(a) relu(-b) - relu(-a) relu(b): every direction
+    takes four places of the pooled rows. Scores of things that do not belong together vary by one.
+    """
+    values, covariances = [], []
+    for signs, projection, given in zip(np.transpose(SIGNS), projections, rows, strict=True):
+        projected = given @ projection.weight + projection.bias
+        covariances.append(projected.T @ projected / len(projected))
+        values += [_widen([sign * part for sign in signs], width) for part in projection]
+    spread = np.sqrt((covariances[0] * covariances[1]).sum())
+    products = [np.full(projection.bias.size, a * b / spread) for a, b in SIGNS]
+    values += [_widen(products, width)[:, None], np.zeros(1, np.float32)]
+    return dict(zip(MATCH, values, strict=True))
+
+
+def _widen(parts: Sequence[np.ndarray], width: int) -> np.ndarray:
+    """Side by side, with zeros up to this width."""
+    joined = np.concatenate(parts, axis=-1).astype(np.float32)
+    missing = [(0, 0)] * (joined.ndim - 1) + [(0, width - joined.shape[-1])]
+    return np.pad(joined, missing)
 
 
 def _residual(layer: int) -> tuple[str, str]:
