@@ -15,8 +15,11 @@ from unimo_paddle.ablation import (
     as_markdown,
     choose_rows,
     draw,
+    finished_runs,
     means_of,
+    result_path,
     run_all,
+    take_given,
 )
 from unimo_paddle.config import parse_training
 from unimo_paddle.errors import UserError
@@ -155,6 +158,38 @@ def test_the_table_so_far_needs_a_finished_run(table_file: Path, run_tool, tmp_p
     assert done.returncode == 0, done.stderr
     page = (tmp_path / "runs/table.md").read_text()
     assert "So far 1 of 2 runs." in page and "| full | - | 2.500 | 1.0 |" in page
+
+
+def test_runs_of_another_machine_are_given_by_its_table(
+    table_file: Path, run_tool, tmp_path: Path
+) -> None:
+    config = load(AblationConfig, table_file)
+    there = replace(config, output_dir=str(tmp_path / "there"))
+    (tmp_path / "there").mkdir()
+    for seed in (5, 6):  # the table has no seed 6
+        arguments = there.arguments("full", seed)
+        Finished("full", seed, 1.0, {METRICS[1]: 2.5}, arguments).write(
+            result_path(there, "full", seed)
+        )
+    take = ["--config", table_file, "--so_far", "--output_dir"]
+    done = run_tool("ablate", *take, tmp_path / "there", "--seeds", 5, 6)
+    assert done.returncode == 0, done.stderr
+    table = tmp_path / "there/table.json"
+    here = replace(config, output_dir=str(tmp_path / "here"))
+    take_given(here, table)
+    (found,) = finished_runs(here)
+    assert found.metrics == {METRICS[1]: 2.5} and found.arguments == here.arguments("full", 5)
+    found = replace(found, minutes=7.0)
+    found.write(result_path(here, "full", 5))
+    take_given(here, table)  # what is measured here stays
+    assert finished_runs(here) == [found]
+    changed = replace(
+        here, rows={"full": "--train.max_steps 3"}, output_dir=str(tmp_path / "changed")
+    )
+    with pytest.raises(UserError, match=r"seed 5 was measured with .* --train\.max_steps 3"):
+        take_given(changed, table)
+    done = run_tool("ablate", *take, tmp_path / "other", "--given", table_file)
+    assert done.returncode == 2 and "name the .json beside a table" in done.stderr
 
 
 def test_a_run_that_fails_shows_its_last_words(table_file: Path, run_tool, tmp_path) -> None:

@@ -5,9 +5,11 @@ python tools/ablate.py --config configs/ablation/cmcl.yaml --jobs 2 --seeds 0
 python tools/ablate.py --config configs/ablation/cmcl.yaml --rows full "without rewrites"
 python tools/ablate.py --config configs/ablation/cmcl.yaml --markdown docs/results/x.md
 python tools/ablate.py --config configs/ablation/cmcl.yaml --so_far
+python tools/ablate.py --config configs/ablation/cmcl.yaml --given docs/results/x.json
 
-A stopped ablation goes on by the same line. The table, with means and deviations, and a picture of
-it are written into output_dir.
+A stopped ablation goes on by the same line. Several machines share one by --seeds or --rows, and
+the tables of all others are given to the last. The table, with means and deviations, and a picture
+of it are written into output_dir.
 """
 
 from __future__ import annotations
@@ -40,6 +42,14 @@ def main() -> None:
     parser.add_argument(
         "--so_far", action="store_true", help="run nothing: the table of what has finished"
     )
+    parser.add_argument(
+        "--given",
+        type=Path,
+        nargs="+",
+        default=[],
+        metavar="JSON",
+        help="beside another table of these rows: its runs are taken, not run again",
+    )
     parser.add_argument("--markdown", type=Path, help="also write the page, with its picture, here")
     arguments = parser.parse_args()
     configure_logging()
@@ -50,6 +60,8 @@ def main() -> None:
         config = ablation.choose_rows(config, arguments.rows)
     if arguments.output_dir:
         config = replace(config, output_dir=arguments.output_dir)
+    for path in arguments.given:
+        ablation.take_given(config, path)
     if arguments.so_far:
         results = ablation.finished_runs(config)
         if not results:

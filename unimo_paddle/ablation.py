@@ -17,7 +17,7 @@ import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
@@ -103,6 +103,13 @@ class Finished:
     seed: int
     minutes: float  # of training alone
     metrics: dict[str, float]  # by split/metric
+    arguments: list[str] = field(default_factory=list)  # of ``train.py``
+
+    def write(self, path: Path) -> None:
+        """Make the file of this run, whole or not at all."""
+        unfinished = path.with_suffix(".tmp")
+        unfinished.write_text(json.dumps(vars(self), indent=1) + "\n", "utf-8")
+        unfinished.rename(path)
 
 
 def result_path(config: AblationConfig, row: str, seed: int) -> Path:
@@ -148,6 +155,37 @@ def finished_runs(config: AblationConfig) -> list[Finished]:
     """What the runs measured that have finished, which may be none."""
     done = [run for run in config.runs() if _is_done(config, *run)]
     return [_read(config, row, seed) for row, seed in done]
+
+
+def take_given(config: AblationConfig, path: Path) -> None:
+    """Take what the ``.json`` of a table tells of runs of this one; they are not run again.
+
+    Raises:
+        UserError: for any other file, and for a run of other settings.
+    """
+    try:
+        given = [Finished(**entry) for entry in json.loads(path.read_text("utf-8"))]
+    except (OSError, ValueError, TypeError) as error:
+        raise UserError(f"--given {path}: {error}; name the .json beside a table") from error
+    Path(config.output_dir).mkdir(parents=True, exist_ok=True)
+    runs = set(config.runs())
+    for result in given:
+        place = result_path(config, result.row, result.seed)
+        if (result.row, result.seed) not in runs or place.is_file():
+            continue
+        wanted = config.arguments(result.row, result.seed)
+        if _but_folder(result.arguments) != _but_folder(wanted):
+            raise UserError(
+                f"--given {path}: row {result.row!r}, seed {result.seed} was measured with "
+                f"{shlex.join(result.arguments)}, but the row is now {shlex.join(wanted)}; leave "
+                "the file out, or the rows as they were"
+            )
+        replace(result, arguments=wanted).write(place)
+
+
+def _but_folder(arguments: Sequence[str]) -> list[str]:
+    """Arguments of a run, wherever it stands."""
+    return [*arguments[:2], *arguments[4:]]
 
 
 def _is_done(config: AblationConfig, row: str, seed: int) -> bool:
@@ -210,12 +248,8 @@ def _run_one(
         call("evaluate.py", "--run", str(folder), "--split", split)
         report = json.loads((folder / f"evaluation-{split}.json").read_text("utf-8"))
         metrics |= {f"{split}/{name}": value for name, value in report.items()}
-    finished = Finished(row, seed, seconds / 60, metrics)
-    content = {"arguments": arguments, **vars(finished)}
-    path = result_path(config, row, seed)
-    unfinished = path.with_suffix(".tmp")
-    unfinished.write_text(json.dumps(content, indent=1) + "\n", "utf-8")
-    unfinished.rename(path)
+    finished = Finished(row, seed, seconds / 60, metrics, arguments)
+    finished.write(result_path(config, row, seed))
     # Weights and moments of a run that is measured are of no more use here.
     shutil.rmtree(folder / "checkpoints", ignore_errors=True)
     seconds_path.unlink()
@@ -242,9 +276,7 @@ def _call(command: Sequence[str], log: Path, environment: Mapping[str, str], *, 
 
 
 def _read(config: AblationConfig, row: str, seed: int) -> Finished:
-    content = json.loads(result_path(config, row, seed).read_text("utf-8"))
-    del content["arguments"]
-    return Finished(**content)
+    return Finished(**json.loads(result_path(config, row, seed).read_text("utf-8")))
 
 
 # ---- the table
