@@ -194,13 +194,15 @@ def test_runs_of_another_machine_are_given_by_its_table(
 
 def test_a_run_that_fails_shows_its_last_words(table_file: Path, run_tool, tmp_path) -> None:
     values = yaml.safe_load(table_file.read_text())
-    values["rows"] = {"broken": "--task.data.scenes.num_train 3"}  # other scenes than are there
+    # Other scenes than are there; the next row is not begun.
+    values["rows"] = {"broken": "--task.data.scenes.num_train 3", "next": ""}
     values["output_dir"] = str(tmp_path / "runs")
     (tmp_path / "table.yaml").write_text(yaml.safe_dump(values))
     done = run_tool("ablate", "--config", tmp_path / "table.yaml")
     assert done.returncode == 2
     assert "row 'broken', seed 5: train.py ended with exit code 2" in done.stderr
     assert "holds other scenes" in done.stderr
+    assert not (tmp_path / "runs/next-5.log").exists()
 
 
 def test_a_preparation_that_fails_is_told(table_file: Path, run_tool, tmp_path: Path) -> None:

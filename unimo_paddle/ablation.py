@@ -14,9 +14,10 @@ import shlex
 import shutil
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import CancelledError, ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -136,11 +137,23 @@ def run_all(config: AblationConfig, tools: Path, *, jobs: int) -> list[Finished]
         _call(command, log, os.environ, where=f"prepare, line {number}")
     threads = max(1, int(os.environ["OMP_NUM_THREADS"]) // jobs)
     environment = {**os.environ, "OMP_NUM_THREADS": str(threads)}
+    has_failed = threading.Event()
+
+    def run(row: str, seed: int) -> Finished:
+        # A worker takes its next run before a failure has been told.
+        if has_failed.is_set():
+            raise CancelledError
+        try:
+            return _run_one(config, row, seed, tools, environment)
+        except BaseException:
+            has_failed.set()
+            raise
+
     with (
         tqdm(total=total, initial=total - len(todo), desc="runs", unit="run") as progress,
         ThreadPoolExecutor(jobs) as executor,
     ):
-        futures = [executor.submit(_run_one, config, *run, tools, environment) for run in todo]
+        futures = [executor.submit(run, *which) for which in todo]
         try:
             for future in futures:
                 finished = future.result()
