@@ -284,8 +284,8 @@ class DataStart:
     def match(self) -> Values:
         """Poolers and match layer whose joint score starts as the product of such projections.
 
-        From random layers joint scores of photographs stayed at chance: what a pooler learns depends
-        on the other one and on the match layer, and none of them is anything yet.
+        From random layers joint scores of photographs stayed at chance: what a pooler learns
+        depends on the other one and on the match layer, and none of them is anything yet.
         """
         image_rows, text_rows = self._pooled
         width = self.model.hidden_size
