@@ -15,8 +15,7 @@ from unimo_paddle.data.fields import collate
 from unimo_paddle.data.images import ImageConfig
 from unimo_paddle.data.loader import Loader
 from unimo_paddle.data.records import Fault
-from unimo_paddle.data.scenes import SceneConfig
-from unimo_paddle.data.text import SEP_ID, TokenizerConfig
+from unimo_paddle.data.text import SEP_ID
 from unimo_paddle.errors import UserError
 from unimo_paddle.models import ModelConfig
 from unimo_paddle.optimizer import OptimizerConfig, build_optimizer
@@ -30,32 +29,19 @@ from unimo_paddle.updates import build_update
 
 PADDING_TOLERANCE = 1e-4  # of a sum of float32 logarithms in another order
 REGIONS = ImageConfig(kind="regions", max_regions=10, feature_size=32)
+NO_DROPOUT = {"hidden_dropout": 0.0, "attention_dropout": 0.0}
 
 pytestmark = pytest.mark.usefixtures("static_graph")
 
 
 @pytest.fixture(scope="module")
-def make_task(tiny_settings: dict[str, Any], tmp_path_factory: pytest.TempPathFactory):
-    """A prepared task on the built-in scenes: {field of the config: value} -> task."""
-    settings = tiny_settings["task"]["data"]
+def make_task(on_scenes):
+    """A prepared task on the built-in scenes: ({field of the data: value}, fields) -> task."""
 
     def make(data: dict[str, Any] | None = None, **changes: Any) -> CaptioningTask:
-        config = CaptioningConfig(
-            data=CaptionDataConfig(
-                source="scenes",
-                scenes_dir=settings["scenes_dir"],
-                scenes=SceneConfig(**settings["scenes"]),
-                tokenizer=TokenizerConfig(vocab_size=300),
-                image=ImageConfig(image_size=32, patch_size=8),
-                max_tags=8,
-                **(data or {}),
-            ),
-            **{"language": LanguageConfig(max_target_length=48), **changes},
-        )
-        sizes = {**tiny_settings["model"], "hidden_dropout": 0.0, "attention_dropout": 0.0}
-        task = CaptioningTask(config, ModelConfig(**sizes), tmp_path_factory.mktemp("assets"))
-        task.prepare(0)
-        return task
+        data = {"max_tags": 8, **(data or {})}
+        changes = {"language": LanguageConfig(max_target_length=48), **changes}
+        return on_scenes(CaptioningConfig, CaptionDataConfig, data, changes, model=NO_DROPOUT)
 
     return make
 

@@ -4,33 +4,27 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 
-from unimo_paddle.config import RunConfig
 from unimo_paddle.data.fields import collate
 from unimo_paddle.data.images import ImageConfig
 from unimo_paddle.errors import BadSample, UserError
 from unimo_paddle.models import ModelConfig
-from unimo_paddle.settings import build
 from unimo_paddle.tasks.retrieval import RetrievalConfig, RetrievalDataConfig, RetrievalTask
 
 pytestmark = pytest.mark.usefixtures("static_graph")
 
 
 @pytest.fixture(scope="module")
-def make_task(tiny_settings: dict, tmp_path_factory):
-    """Tasks on the tiny scenes, prepared: (settings of the task) -> task."""
+def make_task(on_scenes):
+    """Tasks on the tiny scenes, prepared: (fields of the config) -> task."""
 
-    def make(**settings) -> RetrievalTask:
-        shared = tiny_settings["task"]["data"].items()
-        data = {"source": "scenes", **{key: x for key, x in shared if key != "num_visual_words"}}
-        tree = {"type": "retrieval", "data": data, "negatives": 2, **settings}
-        config = build(RunConfig, {"model": tiny_settings["model"], "task": tree})
-        task = config.task.build(config.model, tmp_path_factory.mktemp("assets"))
-        task.prepare(0)
-        return task
+    def make(**changes: Any) -> RetrievalTask:
+        changes = {"negatives": 2, **changes}
+        return on_scenes(RetrievalConfig, RetrievalDataConfig, {}, changes, model={})
 
     return make
 

@@ -12,13 +12,9 @@ import pytest
 
 from unimo_paddle.adversarial import AdversarialConfig
 from unimo_paddle.data.fields import collate
-from unimo_paddle.data.images import ImageConfig
 from unimo_paddle.data.loader import Loader
 from unimo_paddle.data.records import Fault
-from unimo_paddle.data.scenes import SceneConfig
-from unimo_paddle.data.text import TokenizerConfig
 from unimo_paddle.errors import UserError
-from unimo_paddle.models import ModelConfig
 from unimo_paddle.optimizer import OptimizerConfig, build_optimizer
 from unimo_paddle.program import (
     Runner,
@@ -31,31 +27,18 @@ from unimo_paddle.tasks.visual_entailment import (
 )
 from unimo_paddle.updates import build_update
 
+# each input must tell in the outputs
+LOUD = {"hidden_dropout": 0.0, "attention_dropout": 0.0, "initializer_range": 0.2}
+
 pytestmark = pytest.mark.usefixtures("static_graph")
 
 
 @pytest.fixture(scope="module")
-def make_task(tiny_settings: dict[str, Any], tmp_path_factory: pytest.TempPathFactory):
-    """A prepared task on the built-in scenes: {field of the config: value} -> task."""
-    settings = tiny_settings["task"]["data"]
+def make_task(on_scenes):
+    """A prepared task on the built-in scenes: ({field of the data: value}, fields) -> task."""
 
     def make(data: dict[str, Any] | None = None, **changes: Any) -> VisualEntailmentTask:
-        scenes = {
-            "source": "scenes",
-            "scenes_dir": settings["scenes_dir"],
-            "scenes": SceneConfig(**settings["scenes"]),
-            "tokenizer": TokenizerConfig(vocab_size=300),
-            "image": ImageConfig(image_size=32, patch_size=8),
-            "max_text_length": 64,
-        }
-        config = VisualEntailmentConfig(
-            data=EntailmentDataConfig(**(scenes | (data or {}))), **changes
-        )
-        sizes = {**tiny_settings["model"], "hidden_dropout": 0.0, "attention_dropout": 0.0}
-        sizes["initializer_range"] = 0.2
-        task = VisualEntailmentTask(config, ModelConfig(**sizes), tmp_path_factory.mktemp("assets"))
-        task.prepare(0)
-        return task
+        return on_scenes(VisualEntailmentConfig, EntailmentDataConfig, data, changes, model=LOUD)
 
     return make
 

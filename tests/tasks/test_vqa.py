@@ -15,10 +15,7 @@ from unimo_paddle.data.fields import collate
 from unimo_paddle.data.images import ImageConfig
 from unimo_paddle.data.loader import Loader
 from unimo_paddle.data.records import Fault
-from unimo_paddle.data.scenes import SceneConfig
-from unimo_paddle.data.text import TokenizerConfig
 from unimo_paddle.errors import UserError
-from unimo_paddle.models import ModelConfig
 from unimo_paddle.optimizer import OptimizerConfig, build_optimizer
 from unimo_paddle.program import Runner, build_evaluation, build_service
 from unimo_paddle.tasks.image_records import ImageDataConfig
@@ -35,33 +32,22 @@ from unimo_paddle.updates import build_update
 
 PADDING_TOLERANCE = 1e-5  # of a probability; the matrices are larger
 TEN = ("yes",) * 6 + ("no",) * 2 + ("maybe",) * 2
+# each input must tell in the outputs
+LOUD = {"hidden_dropout": 0.0, "attention_dropout": 0.0, "initializer_range": 0.2}
 
 pytestmark = pytest.mark.usefixtures("static_graph")
 
 
 @pytest.fixture(scope="module")
-def make_task(tiny_settings: dict[str, Any], tmp_path_factory: pytest.TempPathFactory):
+def make_task(on_scenes):
     """A prepared task on the built-in scenes: ({field of the data: value}, fields) -> task."""
-    settings = tiny_settings["task"]["data"]
 
     def make(
         data: dict[str, Any] | None = None, *, assets_dir: Path | None = None, **changes: Any
     ) -> VqaTask:
-        scenes = {
-            "source": "scenes",
-            "scenes_dir": settings["scenes_dir"],
-            "scenes": SceneConfig(**settings["scenes"]),
-            "tokenizer": TokenizerConfig(vocab_size=300),
-            "image": ImageConfig(image_size=32, patch_size=8),
-            "max_text_length": 64,
-        }
-        config = VqaConfig(data=ImageDataConfig(**(scenes | (data or {}))), **changes)
-        sizes = {**tiny_settings["model"], "hidden_dropout": 0.0, "attention_dropout": 0.0}
-        sizes["initializer_range"] = 0.2
-        folder = assets_dir or tmp_path_factory.mktemp("assets")
-        task = VqaTask(config, ModelConfig(**sizes), folder)
-        task.prepare(0)
-        return task
+        return on_scenes(
+            VqaConfig, ImageDataConfig, data, changes, model=LOUD, assets_dir=assets_dir
+        )
 
     return make
 
