@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
+import time
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import yaml
 
+from tests.conftest import LIMIT, ROOT, TOOLS, wait_for
 from unimo_paddle.ablation import (
     AblationConfig,
     Finished,
@@ -21,6 +25,7 @@ from unimo_paddle.ablation import (
     run_all,
     take_given,
 )
+from unimo_paddle.ablation.runs import _Clock
 from unimo_paddle.config import parse_training
 from unimo_paddle.errors import UserError
 from unimo_paddle.settings import dump, load
@@ -126,6 +131,9 @@ def test_a_run_that_was_begun_with_another_base_does_not_go_on(
         ({"rows": {"a b": "", "a_b": ""}}, "rows 'a b' and 'a_b' would share"),
         ({"rows": {"odd": "--train.max_stepps 3"}}, r"row 'odd': .*max_stepps"),
         ({"metrics": ("dev/recall",)}, "metrics holds 'dev/recall'; write split/metric"),
+        ({"seeds": (3, 3)}, "seeds holds 3 twice"),
+        ({"rows": {"odd": "--output_dir it's"}}, "row 'odd': No closing quotation in"),
+        ({"prepare": ("mine --pairs 'a",)}, "prepare, line .*: No closing quotation"),
     ],
 )
 def test_mistakes_are_told_before_anything_runs(table_file: Path, change, message) -> None:
@@ -188,6 +196,10 @@ def test_runs_of_another_machine_are_given_by_its_table(
     )
     with pytest.raises(UserError, match=r"seed 5 was measured with .* --train\.max_steps 3"):
         take_given(changed, table)
+    known = [vars(replace(found, base="that of another base"))]
+    table.write_text(json.dumps(known))
+    with pytest.raises(UserError, match=r"seed 5 was measured when .* said something else"):
+        take_given(replace(here, output_dir=str(tmp_path / "changed")), table)
     done = run_tool("ablate", *take, tmp_path / "other", "--given", table_file)
     assert done.returncode == 2 and "name the .json beside a table" in done.stderr
 
@@ -203,6 +215,41 @@ def test_a_run_that_fails_shows_its_last_words(table_file: Path, run_tool, tmp_p
     assert "row 'broken', seed 5: train.py ended with exit code 2" in done.stderr
     assert "holds other scenes" in done.stderr
     assert not (tmp_path / "runs/next-5.log").exists()
+
+
+def test_the_time_before_a_kill_counts_and_that_of_a_removed_run_does_not(tmp_path: Path) -> None:
+    path = tmp_path / "full-5.seconds"
+    _Clock(path, is_new=True).keep()
+    assert 0 <= float(path.read_text()) < 60
+    path.write_text("1000.0\n")
+    again = _Clock(path, is_new=False)
+    again.keep()
+    assert 1000 <= again.seconds() < 1060 and float(path.read_text()) == again.seconds()
+    new = _Clock(path, is_new=True)
+    new.keep()
+    assert new.seconds() < 60
+
+
+def test_a_killed_ablation_leaves_nothing_running(table_file: Path, run_tool, tmp_path) -> None:
+    values = yaml.safe_load(table_file.read_text())
+    values |= {"output_dir": str(tmp_path / "runs"), "prepare": []}
+    values["rows"] = {"full": "--train.max_steps 100000"}
+    table = tmp_path / "table.yaml"
+    table.write_text(yaml.safe_dump(values))
+    command = [sys.executable, str(TOOLS / "ablate.py"), "--config", str(table)]
+    with subprocess.Popen(command, cwd=ROOT, stderr=subprocess.DEVNULL) as process:
+        try:
+            wait_for(tmp_path / "runs/full-5/config.yaml")
+            tasks = Path(f"/proc/{process.pid}/task").glob("*/children")
+            (child,) = " ".join(path.read_text() for path in tasks).split()
+            second = run_tool("ablate", "--config", table)
+        finally:
+            process.kill()
+    assert second.returncode == 2 and "another process is making" in second.stderr
+    end = time.monotonic() + LIMIT
+    while Path(f"/proc/{child}").exists():
+        assert time.monotonic() < end, "the training goes on"
+        time.sleep(0.05)
 
 
 def test_a_preparation_that_fails_is_told(table_file: Path, run_tool, tmp_path: Path) -> None:

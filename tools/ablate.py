@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import logging
 import shlex
 import sys
 from dataclasses import replace
@@ -25,6 +26,8 @@ from unimo_paddle import ablation
 from unimo_paddle.errors import ToolParser, UserError, report_user_errors
 from unimo_paddle.logger import configure_logging
 from unimo_paddle.settings import load
+
+logger = logging.getLogger(__name__)
 
 
 @report_user_errors
@@ -68,6 +71,8 @@ def main() -> None:
             raise UserError(f"--so_far: no run has finished in {config.output_dir}; leave it out")
     else:
         results = ablation.run_all(config, Path(__file__).parent, jobs=arguments.jobs)
+    for metric in ablation.unmeasured(config, results):
+        logger.warning("no run has measured %s: is it an evaluation's name?", metric)
     command = f"python tools/ablate.py {shlex.join(sys.argv[1:])}"
     page = ablation.as_markdown(config, results, command)
     print(page)

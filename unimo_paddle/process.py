@@ -34,6 +34,9 @@ _FLOATING_POINT_CONTROL = {
     "x86_64": (28, 1 << 15 | 1 << 6),  # MXCSR: results to zero, operands as zero
     "aarch64": (0, 1 << 24),  # FPCR: both
 }
+_PR_SET_PDEATHSIG = 1  # of Linux's prctl(2)
+# Loaded early: a child that is just forked may not take locks.
+_LIBC = ctypes.CDLL(None)
 _ENVIRONMENT_BYTES = 64  # more than fenv_t has anywhere
 
 
@@ -51,10 +54,9 @@ def keep_freed_memory() -> bool:
     touched. Nothing happens where the user has set any of the limits, or where the C library is
     not glibc.
     """
-    library = ctypes.CDLL(None)
-    if not hasattr(library, "mallopt") or any(name in os.environ for _, name in _VALUES):
+    if not hasattr(_LIBC, "mallopt") or any(name in os.environ for _, name in _VALUES):
         return False
-    return all(library.mallopt(option, value) == 1 for (option, _), value in _VALUES.items())
+    return all(_LIBC.mallopt(option, value) == 1 for (option, _), value in _VALUES.items())
 
 
 def flush_denormals() -> bool:
@@ -124,6 +126,12 @@ def ignore_stops() -> None:
     run would seem to have been killed instead of saved.
     """
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
+
+
+def die_with_parent() -> None:
+    """In a child, before it begins: end when the parent is killed. Linux only; else nothing."""
+    if hasattr(_LIBC, "prctl"):
+        _LIBC.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
 
 
 def report_progress() -> None:

@@ -5,7 +5,6 @@ Nothing here knows Paddle but by the variables that it reads.
 
 from __future__ import annotations
 
-import ctypes
 import os
 import signal
 import socket
@@ -21,13 +20,11 @@ from pathlib import Path
 from typing import IO
 
 from unimo_paddle import environment_defaults
-from unimo_paddle.process import PROGRESS_VARIABLE, RESTARTS_VARIABLE
+from unimo_paddle.process import PROGRESS_VARIABLE, RESTARTS_VARIABLE, die_with_parent
 
 TAIL_LINES = 20  # of the log of a process that failed, shown on the console
 DRAIN_SECONDS = 5.0  # for what a process printed before it ended
 _PIECE = 65536  # bytes of output passed on at once
-_PR_SET_PDEATHSIG = 1
-_LIBC = ctypes.CDLL(None)
 
 
 @dataclass
@@ -122,7 +119,7 @@ def running(
                 stderr=subprocess.STDOUT,
                 env=inherited | variables,
                 start_new_session=True,  # the terminal's signals are for the launcher
-                preexec_fn=_die_with_parent,
+                preexec_fn=die_with_parent,
             )
             rank = Rank(number, process, log_path, progress)
             ranks.append(rank)
@@ -179,12 +176,6 @@ def send_signal(ranks: Sequence[Rank], number: int) -> None:
     for rank in ranks:
         if rank.code is None:
             rank.process.send_signal(number)
-
-
-def _die_with_parent() -> None:
-    """In the child: end when the launcher is killed. Linux only; elsewhere nothing happens."""
-    if hasattr(_LIBC, "prctl"):
-        _LIBC.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
 
 
 def _pass_on(pipe: IO[bytes], log: IO[bytes]) -> None:
