@@ -43,16 +43,19 @@ def main() -> None:
     configure_logging()
     tune_process()
     evaluator = load_evaluator(arguments.run, step=arguments.step)
+    evaluator.check_search(arguments.rerank)
+    is_first = distributed.rank() == 0
+    # All processes of a job compute all of it together; one writes, and what was measured first:
+    # nothing that goes wrong later must cost it.
     metrics = evaluator.measure(arguments.split)
-    # All processes of a job compute all of it together; one writes.
+    if is_first:
+        print(format_table(arguments.split, metrics))
+        print(f"written: {write_report(arguments.run, arguments.split, metrics)}")
     predictions = evaluator.predictions(arguments.split) if arguments.predictions else []
     pictures = evaluator.pictures(arguments.split) if arguments.pictures else {}
     stages = evaluator.search(arguments.split, arguments.rerank) if arguments.rerank else {}
-    if distributed.rank() > 0:
+    if not is_first:
         return
-    # First what was measured: a path that cannot be written to must not cost it.
-    print(format_table(arguments.split, metrics))
-    print(f"written: {write_report(arguments.run, arguments.split, metrics)}")
     if stages:
         print(format_stages(arguments.split, stages))
         print(f"written: {write_report(arguments.run, f'{arguments.split}-rerank', stages)}")

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -131,7 +132,9 @@ def print_ranking(
         print(text)
         found = predictor.find_images(text, images, features=features, first=first)
         for index, score in found[:top]:
-            print(f"  {score:+.3f}  {name_of(images[index])}")
+            name = str(name_of(images[index]))
+            # Names of files may be any bytes.
+            print(f"  {score:+.3f}  {os.fsencode(name).decode('utf-8', 'backslashreplace')}")
 
 
 def name_of(image: Image) -> Any:

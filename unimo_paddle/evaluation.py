@@ -23,7 +23,7 @@ from unimo_paddle.metrics.retrieval import RECALL_DEPTHS
 from unimo_paddle.process import report_progress
 from unimo_paddle.program import Runner, StaticProgram, build_evaluation, build_service
 from unimo_paddle.tasks.base import Arrays, Task
-from unimo_paddle.tasks.reranking import JOINT, SEPARATE
+from unimo_paddle.tasks.reranking import JOINT, SCORE_PAIRS, SEPARATE
 
 INDEX = "index"
 _STOP = "wants_stop"
@@ -136,6 +136,22 @@ class Evaluator:
     def measure(self, split: str) -> dict[str, float]:
         """The task's metrics and the mean loss of each objective on a split."""
         return {**self.task.score(split, self.serve), **self._losses(split)}
+
+    def check_search(self, depths: Sequence[int]) -> None:
+        """Refuse what ``search`` cannot do, before anything is measured.
+
+        Raises:
+            UserError: for a negative depth, and for a run without both kinds of scores.
+        """
+        if depths and min(depths) < 0:
+            raise UserError(
+                f"--rerank is {min(depths)}; give how many of the first are read jointly, 0 for all"
+            )
+        if depths and not any(service.name == SCORE_PAIRS for service in self.task.services):
+            raise UserError(
+                "--rerank: this run does not find by separate and by joint scores; pre-train with "
+                "task.contrast.rewrites_per_pair above 0 and task.contrast.joint_scores"
+            )
 
     def search(self, split: str, depths: Sequence[int]) -> dict[str, dict[str, float]]:
         """Retrieval by separate scores, then in two stages, by depth.

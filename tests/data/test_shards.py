@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 
 import numpy as np
@@ -11,10 +12,13 @@ import pytest
 from tests.conftest import draw_picture
 from tests.data.shard_files import NUM_SHARDS, SAMPLES, picture_bytes, write_shard, write_shards
 from unimo_paddle.data import shards
+from unimo_paddle.data.chunks import Workshop
 from unimo_paddle.data.fields import Field
+from unimo_paddle.data.fingerprints import fingerprint_of
 from unimo_paddle.data.image_files import read_image
 from unimo_paddle.data.leaks import check_leaks
 from unimo_paddle.data.loader import Loader, Stream
+from unimo_paddle.data.mining.image_side import ImageSide, find_collection
 from unimo_paddle.data.sources import read_images, read_pairs
 from unimo_paddle.errors import BadSample, UserError
 
@@ -225,3 +229,27 @@ def test_members_of_shards_elsewhere_are_out_of_reach(pattern: Path, name: str) 
     (folder / "pairs.jsonl").write_text(json.dumps(line) + "\n")
     with pytest.raises(UserError, match="must be relative and stay inside the folder"):
         read_pairs(folder / "pairs.jsonl")
+
+
+def test_a_fingerprint_is_of_what_shards_hold_wherever_they_lie(pattern: Path, tmp_path) -> None:
+    before = fingerprint_of(pattern)
+    moved = tmp_path / "elsewhere"
+    pattern.parent.rename(moved)
+    for shard in moved.iterdir():
+        os.utime(shard, (1, 1))
+    assert fingerprint_of(moved / pattern.name) == before
+    assert fingerprint_of(Path(os.path.relpath(moved / pattern.name))) == before
+    members = {"000000.png": picture_bytes(0), "000000.txt": b"another"}
+    write_shard(moved / "00.tar", members)
+    assert fingerprint_of(moved / pattern.name) != before
+
+
+def test_objects_of_shards_lie_beside_them(pattern: Path) -> None:
+    label = {"image": "01.tar/000009.png", "objects": [{"box": [0, 0, 1, 1], "names": ["sea"]}]}
+    (pattern.parent / "objects.jsonl").write_text(json.dumps(label) + "\n")
+    paths = list(read_images(pattern))
+    found = find_collection(pattern, paths, None)
+    assert found.objects == pattern.parent / "objects.jsonl"
+    side = ImageSide(Workshop(pattern.parent / "work", {}), read_pairs(pattern).records, [], found)
+    assert [path.name for path in side._labels()] == ["000009.png"]
+    assert set(side._labels()) <= set(paths)

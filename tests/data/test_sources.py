@@ -102,6 +102,7 @@ FAULTS = {
     ),
     "a caption over 1 MB": (GOOD | {"captions": ["a" * 1_000_001]}, "1000001 bytes exceeds"),
     "a missing image": (GOOD | {"image": "images/none.png"}, "'images/none.png' does not exist"),
+    "a name no file can have": (GOOD | {"image": "a" * 300}, "File name too long"),
     "a folder as image": (GOOD | {"image": "images"}, "does not exist"),
     "a path upwards": (GOOD | {"image": "../outside.png"}, "stay inside"),
     "a path upwards and back": (GOOD | {"image": "images/../../data/images/a.png"}, "stay inside"),

@@ -62,6 +62,15 @@ def test_a_short_caption_is_found_by_all_its_words_only(text: str, edits: list[i
     assert find("A dog runs", text) == edits
 
 
+def test_characters_without_spaces_are_words() -> None:
+    caption = words_of("一只狗在沙滩上奔跑\uff0c追着球")
+    assert len(caption) == 12 and words_of("イヌ2匹、dogs") == ("イ", "ヌ", "2", "匹", "dogs")
+    wordings = Wordings()
+    wordings.add(caption, "a")
+    (match,) = wordings.find(words_of("一只狗在沙滩上奔跑\uff0c追着羊"))
+    assert match.name == "a" and match.num_edits == 1
+
+
 @pytest.mark.parametrize("seed", range(20))
 def test_edits_are_those_of_the_definition(seed: int) -> None:
     draw = random.Random(seed)
@@ -90,6 +99,7 @@ def test_no_near_wording_is_missed(seed: int) -> None:
         ("One dog runs. Two dogs sit!", ["One dog runs.", "Two dogs sit!"]),
         ("It is 3.5 metres long .", ["It is 3.5 metres long ."]),
         ('He said : " Go . " They went .', ['He said : " Go .', '" They went .']),
+        ("一只狗。它在跑\uff01", ["一只狗。", "它在跑\uff01"]),
         ("  ", []),
     ],
 )

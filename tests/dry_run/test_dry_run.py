@@ -117,6 +117,19 @@ def test_every_shard_and_store_of_a_run_is_needed(tmp_path: Path) -> None:
     assert not needs["task.data.pairs"].is_missing
 
 
+def test_what_is_mined_is_told_with_what_must_not_be(tmp_path: Path) -> None:
+    config = settings.load(RunConfig, ROOT / "configs" / "pretrain" / "scenes_cmcl.yaml")
+    data = replace(config.task.data, scenes_dir="scenes", mined="out")
+    remedies = {
+        need.setting: need.remedy
+        for need in needs_of(replace(config, task=replace(config.task, data=data)))
+    }
+    assert remedies["task.data.mined"].split("prepare_data.py ")[1] == (
+        "mine --images scenes/images_only --texts scenes/texts.txt --splits scenes/test.jsonl "
+        "scenes/test_novel.jsonl --pairs scenes/train.jsonl --output out"
+    )
+
+
 def test_scenes_are_made_on_first_use(tmp_path: Path) -> None:
     config = settings.load(RunConfig, ROOT / "configs" / "finetune" / "scenes_vqa.yaml")
     data = replace(config.task.data, scenes_dir=str(tmp_path / "scenes"))

@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 
 from tests.data.rewriting.cases import OTHERS, write_pairs
+from unimo_paddle.data.publish import sole_writer
 from unimo_paddle.data.rewriting import RewrittenCaptions
 from unimo_paddle.data.sources import read_pairs
 from unimo_paddle.errors import ToolParser, UserError
@@ -89,6 +90,15 @@ def test_given_names_alone_are_put_in(run, pairs: Path, tmp_path: Path) -> None:
     assert not any(item.kind == "phrase" for item in negatives)  # the corpus has no zebra
 
 
+def test_two_do_not_write_one_file(run, pairs: Path, tmp_path: Path) -> None:
+    with (
+        sole_writer(tmp_path / ".out.lock", tmp_path / "out"),
+        pytest.raises(UserError, match="another process is making"),
+    ):
+        run(pairs)
+    run(pairs)
+
+
 @pytest.mark.parametrize(
     ("options", "reason"),
     [
@@ -96,6 +106,7 @@ def test_given_names_alone_are_put_in(run, pairs: Path, tmp_path: Path) -> None:
         (["--paraphrases", "none.jsonl"], "none.jsonl cannot be read"),
         (["--objects", "none.txt"], "none.txt cannot be read"),
         (["--pool_size", "many"], "invalid int value"),
+        (["--output", "."], "--output is '.'; give the path of a file"),
     ],
     ids=lambda value: value[0] if isinstance(value, list) else "",
 )
@@ -141,6 +152,8 @@ def test_the_inspector_writes_its_page_and_table(run, pairs: Path) -> None:
     inspect_rewrites.run(parser.parse_args(list(map(str, given))))
     assert "<mark>" in page.read_text("utf-8")
     assert len(table.read_text("utf-8").splitlines()) == 11
+    with pytest.raises(UserError, match="--seed is -1; give a whole number"):
+        inspect_rewrites.run(parser.parse_args([*map(str, given), "--seed", "-1"]))
 
 
 def test_blocks_that_a_kill_left_beside_a_finished_file_go(run, pairs: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -121,6 +122,31 @@ def test_captions_of_others_are_never_the_images_own(records) -> None:
     others = {caption for i, r in enumerate(records) if i != 3 for caption in r.captions}
     assert len(real) > 30 and set(real) <= others
     assert all(text == "" for text, w in zip(encoder.texts, weights, strict=True) if not w)
+
+
+def test_a_caption_of_others_that_is_its_own_too_is_no_negative(records) -> None:
+    same = [replace(record, captions=records[3].captions[:1]) for record in records]
+    sample = draw(Encoder(), same, ContrastConfig(others_per_pair=40), caption=0)
+    assert sample["rewrite_weights"].tolist() == [1.0] + [0.0] * 40  # the caption itself
+
+
+def test_files_that_are_not_read_are_told(candidates, records, scenes_dir, caplog) -> None:
+    data = PretrainingDataConfig(rewrites="train.rewritten", mined="train.mined")
+    assert open_rewrites(ContrastConfig(), data, records) is None
+    assert open_mined(ContrastConfig(), data, scenes_dir / "train.jsonl", 1) is None
+    assert "task.data.rewrites is not read: task.contrast.rewrites_per_pair" in caplog.text
+    assert "task.data.mined is not read: task.contrast.images_per_pair" in caplog.text
+
+
+def test_settings_that_would_do_nothing_are_refused() -> None:
+    with pytest.raises(UserError, match=r"split_rewrites\.tset is of no split; choose of test, t"):
+        PretrainingDataConfig(split_rewrites={"tset": "a"})
+    with pytest.raises(UserError, match=r"split_rewrites\.test is of no split; choose of dev$"):
+        PretrainingDataConfig(
+            source="files", pairs="a", splits={"dev": "b"}, split_rewrites={"test": "c"}
+        )
+    with pytest.raises(UserError, match="but rewrites_per_pair is 0"):
+        ContrastConfig(rewrite_kinds=("object",))
 
 
 def test_mined_images_and_texts_are_those_of_the_record(records, mined) -> None:

@@ -145,10 +145,15 @@ def test_a_run_is_searched_in_two_stages(joint_run: Path, run_tool) -> None:
     assert all(stage["seconds"] > 0 for stage in report.values())
 
 
-def test_a_run_without_joint_scores_says_what_is_missing(trained_run: Path, run_tool) -> None:
+def test_a_search_that_cannot_be_is_refused_before_anything_is_measured(
+    trained_run: Path, joint_run: Path, run_tool
+) -> None:
     done = run_tool("evaluate", "--run", trained_run, "--split", "test", "--rerank", 5)
-    assert done.returncode == 2
+    assert done.returncode == 2 and "measur" not in done.stderr
     assert "pre-train with task.contrast.rewrites_per_pair above 0" in done.stderr
+    done = run_tool("evaluate", "--run", joint_run, "--split", "test", "--rerank", 3, -1)
+    assert done.returncode == 2 and "--rerank is -1; give how many" in done.stderr
+    assert not done.stdout
 
 
 @pytest.mark.usefixtures("static_graph")

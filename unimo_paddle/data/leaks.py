@@ -33,7 +33,7 @@ from unimo_paddle.errors import UserError
 
 logger = logging.getLogger(__name__)
 
-VERSION = 2  # raised whenever the same files would be judged otherwise
+VERSION = 3  # raised whenever the same files would be judged otherwise
 CACHE_DIR = Path("runs/data/leaks")
 PRINTS_AT_ONCE = 512
 _EXAMPLES = 2  # in the one line
@@ -218,7 +218,7 @@ class _Search:
         if path.is_file():
             return LeakReport.from_json(json.loads(path.read_text("utf-8")))
         report = self._look()
-        text = json.dumps(asdict(report), ensure_ascii=False)
+        text = json.dumps(asdict(report))  # names of files may be no UTF-8
         publish(path, lambda unfinished: unfinished.write_text(text, "utf-8"))
         return report
 

@@ -214,7 +214,11 @@ class Folder:
         if inside is not None:
             return self._find_member(*inside, name)
         path = self.place(name)
-        if not path.is_file():
+        try:
+            is_there = path.is_file()
+        except OSError as error:  # a part of it is longer than the file system allows
+            raise Fault(f"file {name[:60]!r}: {error.strerror}") from None
+        if not is_there:
             raise Fault(f"file {name!r} does not exist in {self._folder}")
         return path
 

@@ -32,7 +32,7 @@ from unimo_paddle.data.records import (
     texts_of,
 )
 from unimo_paddle.data.regions import RegionEntry, RegionStore, RegionStores
-from unimo_paddle.data.regions.lookup import IMAGE_ID
+from unimo_paddle.data.regions.lookup import names_of
 from unimo_paddle.data.shards import (
     IMAGE_SUFFIXES,
     index_of,
@@ -93,7 +93,8 @@ def read_pairs(
             image = folder.find(text_of(record, "image"))
         else:
             regions = regions or stores.find(record)
-            image = folder.place(str(record.get("image") or record[IMAGE_ID]))
+            name, _ = names_of(record)
+            image = folder.place(str(record.get("image") or name))
         return PairRecord(
             image=image,
             captions=texts_of(record, "captions", required=True),

@@ -2,7 +2,8 @@
 
 Words are compared without case and punctuation. Captions of ``TELLING_WORDS`` words or more are
 telling: two people hardly write the same one of two photographs. In those one word in ten may
-differ: be replaced, left out or added.
+differ: be replaced, left out or added. Of Chinese and Japanese every character counts as a word,
+for nothing tells where one ends.
 """
 
 from __future__ import annotations
@@ -15,9 +16,14 @@ from dataclasses import dataclass
 TELLING_WORDS = 12
 _WORDS_AN_EDIT = 10
 _KEY_WORDS = 4  # that a piece of a caption is found by
-_WORD = re.compile(r"[^\W_]+")
-# A sentence ends at a mark before white space and a capital, a digit, an opening mark or the end.
-_SENTENCE_END = re.compile(r"(?<=[.!?])[\"')\]]*\s+(?=[\"'(\[]?\s?[A-Z0-9])")
+# Kana and the blocks of Chinese characters, whose writers put no space between words.
+_UNSPACED = "\u3041-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff\U00020000-\U0003ffff"
+_WORD = re.compile(rf"[{_UNSPACED}]|[^\W_{_UNSPACED}]+")
+# A sentence ends at a mark before white space and a capital, a digit, an opening mark or the end,
+# or at one of the marks that need no space behind them.
+_SENTENCE_END = re.compile(
+    r"(?<=[.!?])[\"')\]]*\s+(?=[\"'(\[]?\s?[A-Z0-9])|(?<=[\u3002\uff01\uff1f])\s*"
+)
 
 Words = tuple[str, ...]
 

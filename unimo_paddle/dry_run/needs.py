@@ -109,11 +109,9 @@ def _remedy(config: RunConfig, name: str, part: str, path: Path) -> str:
         pairs = data.pairs or folder / "train.jsonl"
         if name == "split_rewrites":
             pairs = data.splits.get(part) or folder / f"{part}.jsonl"
-        command = "rewrite"
-        if name == "mined":
-            texts = " ".join(map(str, data.texts or [folder / "texts.txt"]))
-            command = f"mine --images {data.images or folder / IMAGES_ONLY} --texts {texts}"
-        return f"python tools/prepare_data.py {command} --pairs {pairs} --output {path}"
+        command = _mine(config) if name == "mined" else "rewrite"
+        stores = f" --regions {' '.join(data.regions)}" if data.regions else ""
+        return f"python tools/prepare_data.py {command} --pairs {pairs}{stores} --output {path}"
     if name == "regions":
         # What the classes are called is what captions take as their tags.
         names = " --names objects_vocab.txt" if getattr(data, "with_tags", False) else ""
@@ -123,6 +121,25 @@ def _remedy(config: RunConfig, name: str, part: str, path: Path) -> str:
         )
     is_original = getattr(data, "source", None) == "original"
     return getattr(data, "prepare", None) or (ORIGINAL if is_original else FORMATS)
+
+
+def _mine(config: RunConfig) -> str:
+    """The command with what may be mined from and what may not; ``contrast`` says what is asked."""
+    data, contrast, command = config.task.data, config.task.contrast, "mine"
+    if data.source == "scenes":
+        folder = Path(data.scenes_dir)
+        images, texts = folder / IMAGES_ONLY, [folder / "texts.txt"]
+        splits = [folder / f"{name}.jsonl" for name in ("test", "test_novel")]
+    else:
+        images, texts = data.images or "IMAGES_DIR", list(data.texts) or ["TEXTS.txt"]
+        splits = list(data.splits.values())
+    if contrast.images_per_pair:
+        command += f" --images {images}"
+    if contrast.texts_per_pair or not contrast.images_per_pair:
+        command += f" --texts {' '.join(map(str, texts))}"
+    if splits:
+        command += f" --splits {' '.join(map(str, splits))}"
+    return command
 
 
 def _vocabulary(config: RunConfig) -> Iterator[Need]:

@@ -43,6 +43,8 @@ def run(arguments: argparse.Namespace) -> None:
     for name in ("num_images", "per_kind", "table_size"):
         if getattr(arguments, name) < 1:
             raise UserError(f"--{name} is {getattr(arguments, name)}; give at least 1")
+    if arguments.seed < 0:
+        raise UserError(f"--seed is {arguments.seed}; give a whole number of at least 0")
     stores = RegionStores(arguments.regions) if arguments.regions else None
     records = read_pairs(arguments.pairs, stores=stores).records
     rewritten = RewrittenCaptions(arguments.rewritten, records)

@@ -66,7 +66,8 @@ def run(arguments: argparse.Namespace) -> None:
     if arguments.report:
         arguments.report.parent.mkdir(parents=True, exist_ok=True)
         text = json.dumps(report.as_json(), indent=2, ensure_ascii=False)
-        arguments.report.write_text(text + "\n", "utf-8")
+        # Names of files may be any bytes.
+        arguments.report.write_text(text + "\n", "utf-8", errors="backslashreplace")
         print(f"written: {arguments.report}")
     if report.refused and not arguments.allow:
         listed = arguments.report or "--report FILE"

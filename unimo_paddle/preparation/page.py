@@ -34,7 +34,8 @@ def write_page(path: Path, mined: Mined, records: Sequence[PairRecord], *, num_p
     """Write some of the pairs mined for, each beside the images and sentences nearest to it."""
     step = max(1, len(records) // max(1, num_pairs))
     path.parent.mkdir(parents=True, exist_ok=True)
-    with path.open("w", encoding="utf-8") as file:
+    # Names of files may be any bytes.
+    with path.open("w", encoding="utf-8", errors="backslashreplace") as file:
         file.write(_HEAD)
         file.write(f"<p>{html.escape(mined.summary())}</p>\n")
         for number in range(0, len(records), step)[:num_pairs]:

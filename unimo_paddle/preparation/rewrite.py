@@ -28,7 +28,7 @@ from typing import Any
 
 from tqdm import tqdm
 
-from unimo_paddle.data.publish import publish
+from unimo_paddle.data.publish import publish, sole_writer
 from unimo_paddle.data.regions import RegionStores
 from unimo_paddle.data.rewriting.corpus import Corpus, CorpusCounts, read_names
 from unimo_paddle.data.rewriting.graph import parse_caption
@@ -75,6 +75,14 @@ def run(arguments: argparse.Namespace) -> None:
     config = RewritingConfig(
         **{f.name: getattr(arguments, f.name) for f in fields(RewritingConfig)}
     )
+    if not arguments.output.name:
+        raise UserError(f"--output is '{arguments.output}'; give the path of a file to write")
+    lock = arguments.output.with_name(f".{arguments.output.name}.lock")
+    with sole_writer(lock, arguments.output):
+        _run(arguments, config)
+
+
+def _run(arguments: argparse.Namespace, config: RewritingConfig) -> None:
     stores = RegionStores(arguments.regions) if arguments.regions else None
     records = read_pairs(arguments.pairs, stores=stores).records
     plan = _plan(arguments, config, records)

@@ -15,7 +15,6 @@ from paddle import Tensor, nn
 from unimo_paddle.adversarial import PerturbedLoss
 from unimo_paddle.data.fields import Field
 from unimo_paddle.data.loader import Stream
-from unimo_paddle.errors import UserError
 from unimo_paddle.models import ModelConfig
 
 Tensors = Mapping[str, Tensor]
@@ -169,10 +168,7 @@ class Task(ABC):
             serve: as for ``score``.
             first: candidates of each query whose joint score is taken; None: all.
         """
-        raise UserError(
-            "this run does not find by separate and by joint scores; pre-train with "
-            "task.contrast.rewrites_per_pair above 0 and task.contrast.joint_scores"
-        )
+        raise NotImplementedError(f"{type(self).__name__} has no two stages")
 
     def predictions(
         self, split: str, serve: Callable[[str, Stream], Arrays]

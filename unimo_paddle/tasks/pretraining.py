@@ -316,6 +316,7 @@ class PretrainingTask(Task):
         """
         if not self.config.weights.contrastive:
             return {}
+        rewritten = self._rewritten(split)  # early: what is wrong with it must not cost the rest
         records = self.encoder.read_split(split)
         images = serve("embed_images", self.encoder.image_stream(records))
         texts = serve("embed_texts", self.encoder.caption_stream(records))
@@ -328,7 +329,6 @@ class PretrainingTask(Task):
             caption_groups[texts["index"]],
             interval_seed=0,
         )
-        rewritten = self._rewritten(split)
         if rewritten is None:
             return found
         joint = self.config.contrast.uses_joint_scores
@@ -338,8 +338,6 @@ class PretrainingTask(Task):
         self, split: str, serve: Callable[[str, Stream], Arrays], first: int | None
     ) -> dict[str, dict[str, float]]:
         """See ``Task.search``; an image that several records name is one image."""
-        if not self.config.contrast.uses_joint_scores:
-            return super().search(split, serve, first)
         records = self.encoder.read_split(split)
         return search_split(self.encoder, records, serve, first)
 

@@ -6,6 +6,7 @@ what has no file, as on the splits to evaluate on, has the weight zero.
 
 from __future__ import annotations
 
+import logging
 import os
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -38,12 +39,15 @@ from unimo_paddle.tasks.segments import TEXT_INPUTS, image_inputs
 if TYPE_CHECKING:
     from unimo_paddle.tasks.pretraining_data import PretrainingEncoder
 
+logger = logging.getLogger(__name__)
+
 
 def open_rewrites(
     contrast: ContrastConfig, data: PretrainingDataConfig, records: Sequence[PairRecord]
 ) -> RewrittenCaptions | None:
     """The rewritten captions of the pairs to train on; None where none are asked for."""
     if not contrast.rewrites_per_pair + contrast.paraphrases_per_pair:
+        _tell_idle("rewrites", data.rewrites, "rewrites_per_pair and paraphrases_per_pair")
         return None
     if data.rewrites is None:
         raise UserError(
@@ -58,6 +62,7 @@ def open_mined(
 ) -> Mined | None:
     """What was mined for the pairs to train on; None where nothing is asked for."""
     if not contrast.num_mined:
+        _tell_idle("mined", data.mined, "images_per_pair and texts_per_pair")
         return None
     if data.mined is None:
         raise UserError(
@@ -81,7 +86,15 @@ def open_mined(
                 f"task.contrast.{kind}_per_pair is {count} but {data.mined} holds no {kind}; mine "
                 f"again with --{kind}, or set it to 0"
             )
+    if contrast.images_per_pair:
+        mined.check_images()
     return mined
+
+
+def _tell_idle(name: str, path: str | None, counts: str) -> None:
+    """Say that a file is not read: an ablation leaves it where it is, others may not know."""
+    if path is not None:
+        logger.warning("task.data.%s is not read: task.contrast.%s are 0", name, counts)
 
 
 def list_mined(
@@ -160,16 +173,17 @@ class Candidates:
                 rng,
             )
         if contrast.others_per_pair:
-            texts += self._draw_others(record.group, rng)
+            texts += self._draw_others(record, rng)
         return texts
 
-    def _draw_others(self, group: int, rng: np.random.Generator) -> list[str | None]:
-        """Captions of other images; a place stays empty where the same image is drawn."""
+    def _draw_others(self, own: PairRecord, rng: np.random.Generator) -> list[str | None]:
+        """Captions of other images; a place stays empty where one is drawn that is its own too."""
         texts: list[str | None] = []
-        for other in rng.integers(len(self._records), size=self._contrast.others_per_pair):
-            record = self._records[int(other)]
-            text = record.captions[rng.integers(len(record.captions))]
-            texts.append(None if record.group == group else text)
+        for number in rng.integers(len(self._records), size=self._contrast.others_per_pair):
+            other = self._records[int(number)]
+            text = other.captions[rng.integers(len(other.captions))]
+            is_own = other.group == own.group or text in own.captions
+            texts.append(None if is_own else text)
         return texts
 
     def _texts(self, prefix: str, texts: Sequence[str | None]) -> Sample:

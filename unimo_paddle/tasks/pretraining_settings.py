@@ -56,6 +56,13 @@ class PretrainingDataConfig:
                     f"task.data.{name} has no effect on task.data.source scenes; leave it out, or "
                     "set the source to files"
                 )
+        known = ("test", "test_novel") if self.source == "scenes" else tuple(self.splits)
+        for name in self.split_rewrites:
+            if name not in known:
+                raise UserError(
+                    f"task.data.split_rewrites.{name} is of no split; choose of "
+                    f"{', '.join(known) or 'what task.data.splits names, which is nothing yet'}"
+                )
         check_stores(self.regions, self.source, self.image)
         lows = {"captions_per_image": 1, "max_text_length": 8, "num_visual_words": 2}
         lows |= {"num_region_classes": 2, "num_object_names": 1}
@@ -94,6 +101,11 @@ class ContrastConfig:
             raise UserError(
                 f"task.contrast.joint_every is {self.joint_every}, but nothing is read jointly; "
                 "set it to 1, or ask for rewrites, others or paraphrases with joint_scores"
+            )
+        if self.rewrite_kinds and not self.rewrites_per_pair:
+            raise UserError(
+                f"task.contrast.rewrite_kinds is {list(self.rewrite_kinds)}, but rewrites_per_pair "
+                "is 0; give at least 1, or leave the kinds out"
             )
         if self.logarithm not in ("kind", "direction", "pair"):
             raise UserError(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +14,7 @@ from tests.data.regions.checking import import_from
 from tests.data.regions.samples import detect, retrieval_line, write_lines
 from unimo_paddle.data.image_files import read_image
 from unimo_paddle.data.mining import Mined, MiningOptions, mine
+from unimo_paddle.data.publish import sole_writer
 from unimo_paddle.errors import UserError
 
 CAPTIONS = [
@@ -138,6 +140,42 @@ def test_the_same_files_are_not_mined_again(world: MiningOptions) -> None:
     assert world.output.stat().st_mtime_ns == before
 
 
+def test_a_file_that_was_moved_without_its_images_is_mined_again(
+    world: MiningOptions, tmp_path: Path
+) -> None:
+    mine(world)
+    moved = tmp_path / "elsewhere/mined.safetensors"
+    moved.parent.mkdir()
+    world.output.rename(moved)
+    with pytest.raises(UserError, match=r"none of 5 that were looked for is there, first '\d.jpg'"):
+        Mined(moved, world.pairs).check_images()
+    mined = mine(MiningOptions(**{**vars(world), "output": moved}))
+    mined.check_images()
+    assert all(near.path.is_file() for near in mined.images(0))
+
+
+def test_some_images_that_are_gone_are_told(world: MiningOptions, caplog) -> None:
+    mined = mine(world)
+    mined.check_images()
+    assert "gone" not in caplog.text
+    mined.images(0)[0].path.unlink()
+    mined.check_images()
+    assert f"1 of {len(mined.lists().images)} images that were looked for are gone" in caplog.text
+
+
+def test_more_neighbours_than_there_are_take_no_room(world: MiningOptions) -> None:
+    mined = mine(MiningOptions(**{**vars(world), "num_neighbours": 10**6}))
+    assert len(mined.images(0)) == 5 and world.output.stat().st_size < 10_000
+
+
+def test_a_file_that_somebody_else_makes_is_left_to_them(world: MiningOptions) -> None:
+    lock = world.output.with_name(f".{world.output.name}.lock")
+    with sole_writer(lock, world.output), pytest.raises(UserError, match="another process is mak"):
+        mine(world)
+    mine(world)
+    assert not lock.exists()
+
+
 def test_a_file_that_was_not_mined_is_never_replaced(world: MiningOptions) -> None:
     world.output.write_text("my thesis")
     with pytest.raises(UserError, match="exists and is no whole file of mined neighbours"):
@@ -171,6 +209,26 @@ def test_a_model_decides_what_is_near(world: MiningOptions) -> None:
     assert mined.metadata["images_by"] == mined.metadata["texts_by"] == "model"
     assert [near.score for near in mined.texts(0)] == [1.0, 0.0, 0.0]
     assert mined.texts(0)[0].text == TEXTS[0]
+
+
+def test_a_model_is_given_the_objects_that_are_known(world: MiningOptions) -> None:
+    label = {"box": [0, 0, 1, 1], "names": ["dog"]}
+    (world.images / "objects.jsonl").write_text(
+        json.dumps({"image": "1.jpg", "objects": [label]}) + "\n"
+    )
+
+    seen = []
+
+    class Reader(Colours):
+        def embed_images(self, images: list) -> np.ndarray:
+            seen.extend(images)
+            paths = [item["image"] if isinstance(item, dict) else item for item in images]
+            return super().embed_images([Path(path) for path in paths])
+
+    mine(world, model=Reader(), model_sha256="b")
+    known = [item for item in seen if isinstance(item, dict)]
+    assert known == [{"image": str(world.images / "1.jpg"), "objects": [label]}]
+    assert world.images / "0.jpg" in seen
 
 
 def test_images_that_cannot_be_read_are_left_out(world: MiningOptions) -> None:

@@ -55,6 +55,11 @@ def test_one_plain_thing_that_is_missing_is_not_enough() -> None:
     assert false_of(index, 0) == [3]
 
 
+def test_captions_without_a_word_are_near_nothing() -> None:
+    index = SentenceIndex(("...", "!", "?"), (0, 1, 2), built_in_lexicon(), pool_size=9, seed=0)
+    assert list(index.nearest([0, 2])) == [[], []]
+
+
 def test_a_pool_bounds_the_search_and_is_drawn_by_the_seed() -> None:
     captions = [f"A dog and {number} horses ." for number in range(50)]
     groups = range(50)

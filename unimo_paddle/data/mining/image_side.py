@@ -6,6 +6,7 @@ import logging
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -18,9 +19,15 @@ from unimo_paddle.data.mining.features import (
 from unimo_paddle.data.mining.neighbours import DenseTable, SparseTable, warn_if_alike
 from unimo_paddle.data.mining.sides import Side
 from unimo_paddle.data.mining.texts import WordWeights
+from unimo_paddle.data.objects import LabelledObject
 from unimo_paddle.data.prints import find_copies, print_images
 from unimo_paddle.data.shards import folder_of
-from unimo_paddle.data.sources import PairRecord, labels_path, read_labelled_images
+from unimo_paddle.data.sources import (
+    LabelledImage,
+    PairRecord,
+    labels_path,
+    read_labelled_images,
+)
 from unimo_paddle.errors import UserError
 
 logger = logging.getLogger(__name__)
@@ -29,7 +36,7 @@ OBJECTS, LOOKS, MODEL = "objects", "looks", "model"
 IMAGES_AT_ONCE = 256
 QUERIES_AT_ONCE = 512
 
-EmbedImages = Callable[[Sequence[Path]], np.ndarray]
+EmbedImages = Callable[[Sequence[Path | dict[str, Any]]], np.ndarray]  # as ``Predictor`` takes them
 
 
 @dataclass(frozen=True)
@@ -37,7 +44,7 @@ class ImageCollection:
     """Images without captions.
 
     Args:
-        folder: in which they lie.
+        folder: in which they lie, or the shards.
         paths: of all of them.
         objects: JSON lines of their labelled objects, if there are any.
     """
@@ -48,8 +55,8 @@ class ImageCollection:
 
 
 def find_collection(folder: Path, paths: Sequence[Path], objects: Path | None) -> ImageCollection:
-    """The images of a folder, with the objects that lie in it unless others are given."""
-    inside = labels_path(folder)
+    """The images of a folder or of shards, with the objects beside them unless others are given."""
+    inside = labels_path(folder_of(folder))
     return ImageCollection(folder, paths, objects or (inside if inside.is_file() else None))
 
 
@@ -60,8 +67,8 @@ def choose_way(
     num_labelled = sum(bool(record.objects) for record in records)
     if wanted == OBJECTS and collection.objects is None:
         raise UserError(
-            f"--by objects, but {labels_path(collection.folder)} does not exist; write it or name "
-            "another file with --objects"
+            f"--by objects, but {labels_path(folder_of(collection.folder))} does not exist; write "
+            "it or name another file with --objects"
         )
     if wanted == OBJECTS:
         check_objects(num_labelled, len(records), "the pairs")
@@ -96,10 +103,12 @@ class ImageSide:
     def mine(self, way: str, count: int, embed: EmbedImages | None, *, exact_rows: int) -> Side:
         """Neighbours of all records' images."""
         kept = self._keep()
+        count = min(count, len(kept))  # no room for what cannot be
         if way == OBJECTS:
             found = self._by_objects(kept, count)
         else:
-            found = self._by_features(kept, count, embed or describe_looks, exact_rows)
+            describe = self._beside_objects(embed) if embed else describe_looks
+            found = self._by_features(kept, count, describe, exact_rows)
         folder = folder_of(self._collection.folder).resolve()
         names = [str(path.relative_to(folder)) for path in self._collection.paths]
         return Side(found, self._query_of, names)
@@ -157,6 +166,17 @@ class ImageSide:
             name, len(paths), make, size=IMAGES_AT_ONCE, unit="image"
         ).read_all()
 
+    def _beside_objects(self, embed: EmbedImages) -> EmbedImages:
+        """Images with what is known to be in them, which some models read."""
+        known = dict(zip(self._own, self._own_objects, strict=True))
+        if self._collection.objects is not None:
+            known |= {path: item.objects for path, item in self._labels().items()}
+        return lambda paths: embed([_item_of(path, known.get(path, ())) for path in paths])
+
+    def _labels(self) -> dict[Path, LabelledImage]:
+        folder = folder_of(self._collection.folder)
+        return read_labelled_images(folder, self._collection.objects)
+
     def _by_features(
         self, kept: np.ndarray, count: int, embed: EmbedImages, exact_rows: int
     ) -> Chunks:
@@ -195,7 +215,7 @@ class ImageSide:
         return self._shop.compute(name, len(paths), describe, size=IMAGES_AT_ONCE, unit="image")
 
     def _by_objects(self, kept: np.ndarray, count: int) -> Chunks:
-        labels = read_labelled_images(self._collection.folder, self._collection.objects)
+        labels = self._labels()
         known = [labels.get(self._collection.paths[number]) for number in kept]
         objects = [item.objects if item else () for item in known]
         check_objects(sum(map(bool, objects)), len(kept), self._collection.objects)
@@ -205,3 +225,11 @@ class ImageSide:
         table = SparseTable(*weights.write(self._shop, "objects", names), kept)
         own = [names_of(objects) for objects in self._own_objects]
         return weights.nearest(self._shop, "nearest images", table, own, count)
+
+
+def _item_of(path: Path, objects: Sequence[LabelledObject]) -> Path | dict[str, Any]:
+    """An image as a line of the data holds it, where more is known than its pixels."""
+    if not objects:
+        return path
+    listed = [{"box": list(item.box), "names": list(item.names)} for item in objects]
+    return {"image": str(path), "objects": listed}

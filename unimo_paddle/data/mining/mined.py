@@ -15,6 +15,7 @@ metadata name the version, the SHA-256 of the file of pairs, and how both sides 
 from __future__ import annotations
 
 import json
+import logging
 import os
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -26,7 +27,10 @@ import numpy as np
 from unimo_paddle.data.fingerprints import fingerprint_of
 from unimo_paddle.data.mining.neighbours import NO_NEIGHBOUR
 from unimo_paddle.data.mining.texts import PackedTexts
+from unimo_paddle.data.shards import is_there
 from unimo_paddle.errors import UserError
+
+logger = logging.getLogger(__name__)
 
 FORMAT = "unimo_paddle mined neighbours"
 VERSION = "1"
@@ -34,6 +38,7 @@ _DTYPES = {"I64": np.dtype("<i8"), "I32": np.dtype("<i4"), "F16": np.dtype("<f2"
 _NAMES = {np.dtype(dtype): name for name, dtype in _DTYPES.items()}
 _ALIGNMENT = 8  # the widest number; the arrays follow each other from wide to narrow
 _MAX_HEADER_BYTES = 10**7
+_LOOKS = 100  # images that are looked for before they are relied upon
 
 
 @dataclass(frozen=True)
@@ -116,6 +121,25 @@ class Mined:
             raise UserError(
                 f"{self.path} was mined for {self.num_records} records, but {count} can be used "
                 "now; mend the pairs or run tools/prepare_data.py mine again"
+            )
+
+    def check_images(self) -> None:
+        """Refuse when the images are gone: one after the other they would be passed over."""
+        names = self._images or ()
+        looked = [names[number] for number in range(0, len(names), max(1, len(names) // _LOOKS))]
+        gone = [name for name in looked if not is_there(self.images_dir / name)]
+        if gone and len(gone) == len(looked):
+            raise UserError(
+                f"{self.path} names images in {self.images_dir}, but none of {len(gone)} that were "
+                f"looked for is there, first {gone[0]!r}; bring them back, or mine again"
+            )
+        if gone:
+            logger.warning(
+                "%s: %d of %d images that were looked for are gone, first %r; they count as absent",
+                self.path,
+                len(gone),
+                len(looked),
+                gone[0],
             )
 
     def images(self, record: int) -> list[MinedImage]:

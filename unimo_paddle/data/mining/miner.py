@@ -20,6 +20,7 @@ from unimo_paddle.data.mining.mined import Column, Mined, read_metadata, write_m
 from unimo_paddle.data.mining.neighbours import EXACT_ROWS
 from unimo_paddle.data.mining.sides import columns_of
 from unimo_paddle.data.mining.text_side import TextSide
+from unimo_paddle.data.publish import sole_writer
 from unimo_paddle.data.regions import RegionStores
 from unimo_paddle.data.shards import folder_of, is_there
 from unimo_paddle.data.sources import read_images, read_pairs
@@ -28,14 +29,14 @@ from unimo_paddle.errors import UserError
 logger = logging.getLogger(__name__)
 
 # Raised whenever the same files would be mined otherwise.
-VERSION = 1
+VERSION = 2
 
 
 class Model(Protocol):
     """What a trained model compares images and texts by; rows have length one."""
 
-    def embed_images(self, images: Sequence[Path]) -> np.ndarray:
-        """Features [N, D] of image files."""
+    def embed_images(self, images: Sequence[Path | dict[str, Any]]) -> np.ndarray:
+        """Features [N, D] of image files, or of lines of data that name them and their objects."""
 
     def embed_texts(self, texts: Sequence[str]) -> np.ndarray:
         """Features [N, D] of texts."""
@@ -91,15 +92,17 @@ def mine(options: MiningOptions, *, model: Model | None = None, model_sha256: st
         "num_records": str(len(job.records)),
         "key": hashlib.sha256(json.dumps(key, sort_keys=True).encode()).hexdigest(),
     }
-    if _is_done(options, metadata):
+    if _is_done(options, metadata, job.images_dir()):
         logger.info("%s is up to date", options.output)
         return Mined(options.output, options.pairs)
-    shop = Workshop(options.output.parent / f".{options.output.name}.work", key)
-    columns, ways = job.run(shop)
-    unfinished = shop.folder / "mined.safetensors"
-    write_mined(unfinished, columns, metadata | ways)
-    os.replace(unfinished, options.output)
-    shop.remove()
+    work = options.output.parent / f".{options.output.name}.work"
+    with sole_writer(options.output.with_name(f".{options.output.name}.lock"), options.output):
+        shop = Workshop(work, key)
+        columns, ways = job.run(shop)
+        unfinished = shop.folder / "mined.safetensors"
+        write_mined(unfinished, columns, metadata | ways)
+        os.replace(unfinished, options.output)
+        shop.remove()
     return Mined(options.output, options.pairs)
 
 
@@ -155,6 +158,13 @@ class _Job:
             )
         return found
 
+    def images_dir(self) -> str:
+        """The folder of the images as the file names it: from where it lies itself."""
+        if self.collection is None:
+            return ""
+        folder = folder_of(self.collection.folder).resolve()
+        return os.path.relpath(folder, self.options.output.parent.resolve())
+
     def run(self, shop: Workshop) -> tuple[list[Column], dict[str, str]]:
         """The columns of the file, and by what both sides were compared."""
         columns: list[Column] = []
@@ -167,9 +177,7 @@ class _Job:
             images = ImageSide(shop, self.records, self.split_records, self.collection)
             side = images.mine(self.way, options.num_neighbours, embed, **limits)
             columns += columns_of(side, "image", "image_names", "image_name_offsets")
-            folder = folder_of(self.collection.folder).resolve()
-            ways["images_by"] = self.way
-            ways["images_dir"] = os.path.relpath(folder, options.output.parent.resolve())
+            ways |= {"images_by": self.way, "images_dir": self.images_dir()}
         if options.texts:
             embed = model.embed_texts if model else None
             texts = TextSide(shop, self.records, self.split_records, options.texts)
@@ -179,7 +187,7 @@ class _Job:
         return columns, ways
 
 
-def _is_done(options: MiningOptions, metadata: dict[str, str]) -> bool:
+def _is_done(options: MiningOptions, metadata: dict[str, str], images_dir: str) -> bool:
     """Whether the file that is there holds what is to be mined; only mined files are replaced."""
     if not options.output.exists():
         return False
@@ -190,4 +198,5 @@ def _is_done(options: MiningOptions, metadata: dict[str, str]) -> bool:
             f"--output {options.output} exists and is no whole file of mined neighbours; delete it "
             "or choose another"
         ) from error
-    return found["key"] == metadata["key"]
+    # One that was moved without its images names a folder that is not theirs.
+    return found["key"] == metadata["key"] and found.get("images_dir", "") == images_dir

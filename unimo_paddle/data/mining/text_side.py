@@ -47,6 +47,7 @@ class TextSide:
     def mine(self, count: int, embed: EmbedTexts | None, *, exact_rows: int) -> Side:
         """Neighbours of the caption sets of all records."""
         sentences = self._sentences()
+        count = min(count, len(sentences))  # no room for what cannot be
         if embed is None:
             found = self._by_words(sentences, count)
         else:

@@ -161,7 +161,8 @@ def read_graph(graph: dict[str, Any] | None, lexicon: Lexicon) -> GivenGraph | N
     if isinstance(graph.get("background"), str):
         objects.append(_read_object([graph["background"]], lexicon))
     relations = []
-    for item in graph.get("relations") or ():
+    given = graph.get("relations")
+    for item in given if isinstance(given, list) else ():
         if not (isinstance(item, list) and len(item) == 3 and isinstance(item[1], str)):
             continue
         subject, name, target = item

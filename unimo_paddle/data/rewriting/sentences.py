@@ -7,6 +7,7 @@ counts only if it names something that captions would not leave out, and the ima
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
@@ -17,6 +18,7 @@ from unimo_paddle.data.rewriting.knowledge import Knowledge
 from unimo_paddle.data.rewriting.lexicon import Idea, Lexicon
 from unimo_paddle.data.rewriting.tagging import tag
 
+_WORD = re.compile(r"[^\W_]+(?:[-'][^\W_]+)*")
 NUM_CANDIDATES = 200  # nearest captions that are tried
 MAX_PER_IMAGE = 2  # captions of one other image
 _ROWS = 256  # captions whose similarities are held at once
@@ -84,13 +86,18 @@ class SentenceIndex:
             numbers = np.sort(rng.choice(len(captions), pool_size, replace=False))
         self._pool = numbers
         self._vectorizer = TfidfVectorizer(
-            sublinear_tf=True, dtype=np.float32, token_pattern=r"[^\W_]+(?:[-'][^\W_]+)*"
+            sublinear_tf=True, dtype=np.float32, token_pattern=_WORD.pattern
         )
-        self._rows = self._vectorizer.fit_transform([captions[n] for n in numbers])
+        pool = [captions[n] for n in numbers]
+        # Where no caption holds a letter, nothing is near anything.
+        self._rows = self._vectorizer.fit_transform(pool) if any(map(_WORD.search, pool)) else None
         self._claims: dict[int, Claims] = {}
 
     def nearest(self, numbers: Sequence[int]) -> Iterator[list[int]]:
         """For each caption the nearest ones of other images, nearest first."""
+        if self._rows is None:
+            yield from ([] for _ in numbers)
+            return
         for begin in range(0, len(numbers), _ROWS):
             part = numbers[begin : begin + _ROWS]
             queries = self._vectorizer.transform([self._captions[n] for n in part])
