@@ -269,6 +269,18 @@ def test_training_into_a_finished_run(call, trained_run: Path) -> None:
     assert_one_error(outcome, *parts)
 
 
+def test_training_into_the_folder_of_a_run_that_trains(call, tmp_path: Path) -> None:
+    made_from = tmp_path / "assets" / config.MADE_FROM_NAME
+    made_from.parent.mkdir()
+    made_from.write_text("of the first run")
+    model = ["--model", ROOT / "configs" / "model" / "tiny.yaml"]
+    with config.sole_run(tmp_path):
+        outcome = call("train", *model, "--output_dir", tmp_path)
+    assert_one_error(outcome, f"another process is making {tmp_path} now", "choose another output")
+    assert made_from.read_text() == "of the first run"
+    assert not (tmp_path / config.LOCK_NAME).exists()
+
+
 def test_training_into_a_file(call, write_run_file, tmp_path: Path) -> None:
     run_file = write_run_file(tmp_path / "run.yaml")
     outcome = call("train", "--config", run_file, "--output_dir", run_file)

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
@@ -12,6 +13,7 @@ import numpy as np
 
 from unimo_paddle import distributed
 from unimo_paddle.checkpoint import latest_checkpoint, load_checkpoint
+from unimo_paddle.data.publish import sole_writer
 from unimo_paddle.errors import UserError
 from unimo_paddle.evaluation import EvaluationConfig, Evaluator
 from unimo_paddle.models import ModelConfig
@@ -24,6 +26,7 @@ from unimo_paddle.tasks.pretraining import PretrainingConfig
 from unimo_paddle.trainer import ASSETS_DIR, CHECKPOINT_DIR, CONFIG_NAME, Trainer, TrainerConfig
 
 MADE_FROM_NAME = "made_from.json"  # beside assets: the settings they were made for
+LOCK_NAME = ".lock"  # in the folder of a run while it is trained
 
 TRAIN_OPTIONS = (
     Option("resume", "continue the run in output_dir from its newest checkpoint"),
@@ -79,8 +82,26 @@ def parse_training(argv: Sequence[str]) -> tuple[RunConfig, bool]:
     return config, options["resume"] or (goes_on and is_begun)
 
 
+@contextmanager
+def sole_run(folder: Path) -> Iterator[None]:
+    """Keep a second run out of a run's folder, whose files it would take for leftovers.
+
+    Only the first process of a job holds it: the others write nothing there by themselves.
+    """
+    distributed.start()
+    if distributed.rank() > 0:
+        yield
+        return
+    folder.mkdir(parents=True, exist_ok=True)
+    with sole_writer(folder / LOCK_NAME, folder):
+        yield
+
+
 def build_trainer(config: RunConfig, *, resume: bool = False) -> Trainer:
-    """Prepare the task's assets, save the settings and build the trainer of a run."""
+    """Prepare the task's assets, save the settings and build the trainer of a run.
+
+    Nothing keeps another process out of the folder meanwhile: see ``sole_run``.
+    """
     distributed.start()
     folder = Path(config.output_dir)
     newest = latest_checkpoint(folder / CHECKPOINT_DIR)
