@@ -162,6 +162,16 @@ def test_a_text_is_measured_beside_all_captions_of_its_image(task: CaptioningTas
     )
 
 
+def test_an_image_without_captions_leaves_the_others_measured(make_task, serve) -> None:
+    task = make_task()
+    records = task.read_split("test")
+    bare = replace(records[0], image_id="bare", caption=None)
+    task._splits["test"] = [bare, *records[1:]]
+    metrics = task.score("test", serve)
+    assert metrics["nats_per_token"] > 0
+    assert metrics["written_texts"] == len({record.image_id for record in records})
+
+
 def test_captions_are_drawn_below_their_images(task: CaptioningTask, serve) -> None:
     pictures = task.pictures("test", serve)
     assert pictures["captions"].shape[2] == 3
