@@ -75,6 +75,27 @@ def test_lines_without_a_name_of_their_image_are_different_images(
     assert ids == ["image 0", "image 0", "image 1", "image 1"]
 
 
+@pytest.mark.parametrize(
+    ("names", "expected"),
+    [
+        ({}, "image"),
+        ({"image_id": 391895}, "391895"),
+        ({"image_id": 0}, "0"),
+        ({"image_id": 391895, "id": 7}, "7"),
+    ],
+)
+def test_an_image_has_the_name_that_its_line_gives_it(
+    task: CaptioningTask, image: str, names: dict, expected: str
+) -> None:
+    expected = image if expected == "image" else expected
+    assert task.parse({"image": image} | names).image_id == expected
+
+
+def test_a_name_of_an_image_that_is_none_is_refused(task: CaptioningTask, image: str) -> None:
+    with pytest.raises(Fault, match="'image_id' must be text or a whole number, not"):
+        task.parse({"image": image, "image_id": ["a"]})
+
+
 def test_names_of_objects_are_encoded_as_a_text(task: CaptioningTask, image: str) -> None:
     record = task.parse({"image": image, "caption": "a star", "tags": ["red star", "ground"]})
     expected = [0, *task.tokenizer.encode("red star ground"), SEP_ID][:8]

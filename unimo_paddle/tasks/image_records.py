@@ -275,12 +275,12 @@ def check_ids(ids: Sequence[int], model: ModelConfig) -> None:
         raise Fault(f"id {max(ids)} is beyond model.vocab_size {model.vocab_size}")
 
 
-def id_of(item: Mapping[str, Any]) -> str | None:
-    """The ``id`` of a JSON object, where it has one."""
-    value = item.get("id")
+def id_of(item: Mapping[str, Any], key: str = "id") -> str | None:
+    """The ``id`` of a JSON object, or what else names it, where it has one."""
+    value = item.get(key)
     if value is None or (isinstance(value, (str, int)) and not isinstance(value, bool)):
         return None if value is None else str(value)
-    raise Fault(f"'id' must be text or a whole number, not {str(value)[:40]!r}")
+    raise Fault(f"'{key}' must be text or a whole number, not {str(value)[:40]!r}")
 
 
 def once_each(parse: Callable[[Any], Any]) -> Callable[[Any], Any]:
