@@ -96,6 +96,20 @@ def test_a_name_of_an_image_that_is_none_is_refused(task: CaptioningTask, image:
         task.parse({"image": image, "image_id": ["a"]})
 
 
+@pytest.mark.parametrize(
+    ("pixels", "found"),
+    [
+        (np.zeros((8, 8, 3), np.float32), r"\[8, 8, 3\] float32"),
+        (np.zeros((8, 8), np.uint8), r"\[8, 8\] uint8"),
+        (np.zeros((8, 8, 4), np.uint8), r"\[8, 8, 4\] uint8"),
+        (np.zeros((0, 8, 3), np.uint8), r"\[0, 8, 3\] uint8"),
+    ],
+)
+def test_an_array_that_is_no_pixels_is_refused(task: CaptioningTask, pixels, found: str) -> None:
+    with pytest.raises(Fault, match=rf"'image' is {found}; give pixels \[H, W, 3\] uint8 RGB"):
+        task.parse({"image": pixels})
+
+
 def test_names_of_objects_are_encoded_as_a_text(task: CaptioningTask, image: str) -> None:
     record = task.parse({"image": image, "caption": "a star", "tags": ["red star", "ground"]})
     expected = [0, *task.tokenizer.encode("red star ground"), SEP_ID][:8]

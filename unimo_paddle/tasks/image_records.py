@@ -229,13 +229,22 @@ def parse_image(
             raise Fault(f"'regions': {bad.reason}") from None
         return regions
     is_array = isinstance(item.get("image"), np.ndarray)
-    pixels = item["image"] if is_array else find(text_of(item, "image"))
+    pixels = _checked(item["image"]) if is_array else find(text_of(item, "image"))
     if config.kind == "patches":
         return pixels
     objects = parse_objects(item.get("objects"))
     if not objects:
         raise Fault("'objects' is missing; give them, or use task.data.image.kind patches")
     return LabelledImage(pixels, objects)
+
+
+def _checked(pixels: np.ndarray) -> np.ndarray:
+    """The pixels; numbers from 0 to 1 would pass as a black image."""
+    if pixels.dtype != np.uint8 or pixels.ndim != 3 or pixels.shape[2] != 3 or not pixels.size:
+        raise Fault(
+            f"'image' is {list(pixels.shape)} {pixels.dtype}; give pixels [H, W, 3] uint8 RGB"
+        )
+    return pixels
 
 
 def existing_file(name: str) -> Path:
