@@ -179,10 +179,14 @@ def test_resumed_run_logs_every_step_once(write_short_run, tmp_path: Path) -> No
     assert steps == list(range(1, NUM_STEPS + 1))
 
 
-def test_resume_of_a_finished_run_changes_nothing(trained_run: Path, tmp_path: Path) -> None:
+def test_resume_of_a_finished_run_changes_nothing(
+    trained_run: Path, tmp_path: Path, caplog
+) -> None:
     folder = tmp_path / "run"
     shutil.copytree(trained_run, folder)
     build(trained_run / "config.yaml", folder, resume=True).train()
+    (told,) = [line for line in caplog.messages if "in the run that is resumed" in line]
+    assert told == f"output_dir was {trained_run} in the run that is resumed, and is {folder} now"
     assert_equal_to_the_bit(final_arrays(folder), final_arrays(trained_run))
 
 

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+import logging
 import shutil
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -20,10 +22,12 @@ from unimo_paddle.models import ModelConfig
 from unimo_paddle.optimizer import OptimizerConfig
 from unimo_paddle.process import is_restarted
 from unimo_paddle.program import Runner
-from unimo_paddle.settings import Option, dump, load, parse, save
+from unimo_paddle.settings import Option, build, dump, parse, read_tree, save
 from unimo_paddle.tasks import TaskConfig
 from unimo_paddle.tasks.pretraining import PretrainingConfig
 from unimo_paddle.trainer import ASSETS_DIR, CHECKPOINT_DIR, CONFIG_NAME, Trainer, TrainerConfig
+
+logger = logging.getLogger(__name__)
 
 MADE_FROM_NAME = "made_from.json"  # beside assets: the settings they were made for
 LOCK_NAME = ".lock"  # in the folder of a run while it is trained
@@ -133,11 +137,29 @@ def build_trainer(config: RunConfig, *, resume: bool = False) -> Trainer:
     )
     if newest is not None:
         trainer.resume(newest)
+        _tell_changes(folder / CONFIG_NAME, config)
     else:
         trainer.initialise()
-    # Last: a resume that is refused leaves the settings that the checkpoints belong to.
-    save(config, folder / CONFIG_NAME)
+    if distributed.rank() == 0:
+        # Last: a resume that is refused leaves the settings that the checkpoints belong to.
+        save(config, folder / CONFIG_NAME)
     return trainer
+
+
+def _tell_changes(path: Path, config: RunConfig) -> None:
+    """Name the settings that a resumed run changes: its result is not that of the run before."""
+    before = read_tree(path).values if path.is_file() else {}
+    for key, value, now in _changes(before, dump(config)):
+        logger.warning("%s was %s in the run that is resumed, and is %s now", key, value, now)
+
+
+def _changes(before: Any, now: Any, key: str = "") -> Iterator[tuple[str, Any, Any]]:
+    """The keys of ``before`` with another value in ``now``, and both; newer keys do not count."""
+    if isinstance(before, dict) and isinstance(now, dict):
+        for name, value in before.items():
+            yield from _changes(value, now.get(name), f"{key}.{name}" if key else name)
+    elif before != now:
+        yield key, before, now
 
 
 def _begin_assets(folder: Path, config: RunConfig) -> None:
@@ -171,7 +193,10 @@ def load_run(folder: Path) -> RunConfig:
     path = folder / CONFIG_NAME
     if not path.is_file():
         raise UserError(f"{folder} is no run: it has no {CONFIG_NAME}; name a folder of train.py")
-    return load(RunConfig, path)
+    tree = read_tree(path)
+    if not tree.values:  # which would be all defaults
+        raise UserError(f"{path} is empty; write the settings of the run into it, or train again")
+    return build(RunConfig, tree)
 
 
 def load_evaluator(folder: Path, *, step: int | None = None) -> Evaluator:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import difflib
 import math
+import os
 import types
 import typing
 from collections.abc import Mapping
@@ -56,9 +57,17 @@ def dump(config: object) -> dict[str, Any]:
 
 
 def save(config: object, path: Path) -> None:
-    """Write a config with every value resolved as a YAML file."""
+    """Write a config with every value resolved as a YAML file; an earlier one is whole until then.
+
+    A kill may leave the file beside it that is renamed.
+    """
     text = yaml.safe_dump(dump(config), sort_keys=False, allow_unicode=True)
-    path.write_text(text, encoding="utf-8")
+    unfinished = path.with_name(f".{path.name}.tmp")
+    with unfinished.open("w", encoding="utf-8") as file:
+        file.write(text)
+        file.flush()
+        os.fsync(file.fileno())
+    os.replace(unfinished, path)
 
 
 def choices_of(kind: Any) -> dict[str, type] | None:
