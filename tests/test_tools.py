@@ -353,11 +353,16 @@ class Drawing:
     def __init__(self, bundle: Path) -> None:
         pass
 
+    draws = True
+
     def serves(self, name: str) -> bool:
         return True
 
-    def generate(self, items: Sequence, *, prefix: str, seed: int) -> list[dict[str, int]]:
-        return [{"seed": seed + number} for number in range(len(items))]
+    def predict(self, items: Sequence, *, first: int) -> list[dict]:
+        raise AssertionError("it writes")
+
+    def generate(self, items: Sequence, *, first: int, seed: int, **_) -> list[dict[str, int]]:
+        return [{"seed": seed + first + number} for number in range(len(items))]
 
 
 def test_every_item_of_a_long_file_draws_by_its_place(call, monkeypatch, tmp_path: Path) -> None:
