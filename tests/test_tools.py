@@ -263,6 +263,15 @@ def test_resume_with_another_model(call, trained_run: Path, tmp_path: Path) -> N
     assert_one_error(outcome, *parts)
 
 
+def test_folder_around_a_checkpoint_to_start_from(
+    call, write_run_file, trained_run: Path, tmp_path: Path
+) -> None:
+    start = {"train.start_from": str(trained_run / "checkpoints")}
+    run_file = write_run_file(tmp_path / "run.yaml", start)
+    outcome = call("train", "--config", run_file, "--output_dir", tmp_path / "run")
+    assert_one_error(outcome, "holds checkpoints and is none", "such as", "checkpoints/step-60")
+
+
 def test_training_into_a_finished_run(call, trained_run: Path) -> None:
     outcome = call("train", "--config", trained_run / "config.yaml")
     parts = [str(trained_run), "already holds checkpoints", "--resume", "another output_dir"]

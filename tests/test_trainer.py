@@ -401,7 +401,8 @@ def test_parameters_that_a_checkpoint_lacks_start_anew_and_are_named(
     ("changes", "expected"),
     [
         ({"model.hidden_size": 8}, "train.start_from: the checkpoint is of another model"),
-        ({"train.start_from": "nowhere"}, "no checkpoint nowhere"),
+        ({"train.start_from": "nowhere"}, "nowhere is no checkpoint and no run that has one"),
+        ({"train.start_from": "nowhere/step-1"}, "no checkpoint nowhere/step-1; none is beside it"),
     ],
 )
 def test_checkpoint_that_does_not_fit_is_told(

@@ -84,6 +84,18 @@ def field_types(config_class: type) -> dict[str, Any]:
     return {f.name: hints[f.name] for f in dataclasses.fields(config_class) if f.init}
 
 
+def part_types(kind: Any, name: str) -> list[Any]:
+    """The types that the part ``name`` may have in a section or dictionary of this type."""
+    choices = choices_of(kind)
+    found: list[Any] = []
+    for section in [kind] if choices is None else choices.values():
+        if typing.get_origin(section) is dict:
+            found += options_of(typing.get_args(section)[1])
+        elif dataclasses.is_dataclass(section) and name in (known := field_types(section)):
+            found += options_of(known[name])
+    return found
+
+
 def options_of(kind: Any) -> tuple[Any, ...]:
     """The alternatives of a union, or ``kind`` alone."""
     is_union = typing.get_origin(kind) in (typing.Union, types.UnionType)
