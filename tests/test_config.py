@@ -95,6 +95,7 @@ def test_a_run_goes_on_where_it_is_asked_to_or_started_again(
     ("argv", "expected"),
     [
         (["--seed", "-1"], "seed is -1; give"),
+        (["--task.type", "vqa", "--task.data.splits", "{a/b: c}"], "splits names 'a/b', which is"),
         (["--task.type", "pretrainign"], "did you mean pretraining?"),
         (["--model.num_heads", "5"], "model.num_heads 5 does not divide"),
         (["--optimizer.form", "sgd"], "optimizer.form is 'sgd'; give one of adamw"),

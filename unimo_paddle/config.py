@@ -61,6 +61,12 @@ class RunConfig:
     def __post_init__(self) -> None:
         if self.seed < 0:
             raise UserError(f"seed is {self.seed}; give at least 0")
+        for name in getattr(self.task.data, "splits", {}):
+            if not name or "/" in name:  # told now, and not when the run has ended
+                raise UserError(
+                    f"task.data.splits names {name!r}, which is to be a part of file names; rename "
+                    "it to something without '/'"
+                )
 
 
 def parse_command(argv: Sequence[str]) -> tuple[RunConfig, dict[str, bool]]:
