@@ -148,7 +148,7 @@ def test_damaged_neighbour_is_not_offered(saved: Path) -> None:
 
 
 def test_absent_checkpoint_is_one_clear_error(saved: Path) -> None:
-    with pytest.raises(UserError, match=r"no checkpoint .*step-9; the newest good one is .*step-2"):
+    with pytest.raises(UserError, match=r"no checkpoint .*step-9; the newest good one .*step-2$"):
         load_checkpoint(saved / "step-9")
 
 

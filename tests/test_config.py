@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import os
 from pathlib import Path
 
 import numpy as np
@@ -10,7 +11,7 @@ import pytest
 
 from unimo_paddle import settings
 from unimo_paddle.checkpoint import save_checkpoint
-from unimo_paddle.config import RunConfig, parse_training
+from unimo_paddle.config import RunConfig, load_run, parse_training
 from unimo_paddle.errors import UserError
 from unimo_paddle.models import ModelConfig
 from unimo_paddle.process import RESTARTS_VARIABLE
@@ -36,6 +37,25 @@ def test_run_file_is_read_and_saved_back_equal(path: Path, tmp_path: Path) -> No
     config = settings.load(RunConfig, path)
     settings.save(config, tmp_path / "config.yaml")
     assert settings.load(RunConfig, tmp_path / "config.yaml") == config
+
+
+def test_settings_that_cannot_be_written_leave_those_of_before(tmp_path: Path, monkeypatch) -> None:
+    path = tmp_path / "config.yaml"
+    settings.save(RunConfig(seed=1), path)
+
+    def fail(descriptor: int) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(os, "fsync", fail)
+    with pytest.raises(OSError, match="No space left"):
+        settings.save(RunConfig(seed=2), path)
+    assert load_run(tmp_path).seed == 1
+
+
+def test_a_run_whose_settings_are_empty_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "config.yaml").touch()
+    with pytest.raises(UserError, match=r"config.yaml is empty; write the settings of the run"):
+        load_run(tmp_path)
 
 
 def test_resume_is_an_option_and_no_setting() -> None:
@@ -75,6 +95,7 @@ def test_a_run_goes_on_where_it_is_asked_to_or_started_again(
     ("argv", "expected"),
     [
         (["--seed", "-1"], "seed is -1; give"),
+        (["--task.type", "vqa", "--task.data.splits", "{a/b: c}"], "splits names 'a/b', which is"),
         (["--task.type", "pretrainign"], "did you mean pretraining?"),
         (["--model.num_heads", "5"], "model.num_heads 5 does not divide"),
         (["--optimizer.form", "sgd"], "optimizer.form is 'sgd'; give one of adamw"),

@@ -3,10 +3,19 @@
 from __future__ import annotations
 
 import errno
+import os
+import subprocess
+import sys
 
 import pytest
 
-from unimo_paddle.errors import BadSample, ToolParser, UserError, report_user_errors
+from unimo_paddle.errors import (
+    UNREAD_CODE,
+    BadSample,
+    ToolParser,
+    UserError,
+    report_user_errors,
+)
 
 
 def main_raising(error: BaseException | None):
@@ -132,6 +141,34 @@ def test_path_that_cannot_be_used_is_one_line(tmp_path, capsys, use, told: str) 
     line = capsys.readouterr().err
     assert ended.value.code == 2 and line.startswith("error: cannot use ") and line.count("\n") == 1
     assert told in line
+
+
+UNREAD = """
+import sys
+from unimo_paddle.errors import report_user_errors
+
+report_user_errors(lambda: [print("x" * int(sys.argv[1])) for _ in range(9)])()
+"""
+
+
+@pytest.mark.parametrize("size", [1, 1 << 16])
+@pytest.mark.parametrize("options", [[], ["-u"]])
+def test_a_tool_that_nobody_reads_ends_without_a_word(
+    monkeypatch, options: list[str], size: int
+) -> None:
+    """Whether it notices while it prints or at its end."""
+    monkeypatch.delenv("PYTHONUNBUFFERED", raising=False)
+    read, write = os.pipe()
+    os.close(read)
+    command = [sys.executable, *options, "-c", UNREAD, str(size)]
+    done = subprocess.run(command, stdout=write, stderr=subprocess.PIPE)
+    os.close(write)
+    assert (done.returncode, done.stderr) == (UNREAD_CODE, b"")
+
+
+def test_a_broken_pipe_to_somewhere_else_passes_through() -> None:
+    with pytest.raises(BrokenPipeError):
+        main_raising(BrokenPipeError(errno.EPIPE, "of a socket"))()
 
 
 def test_tool_without_error_ends_normally() -> None:

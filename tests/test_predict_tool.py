@@ -17,7 +17,7 @@ from unimo_paddle import predictor
 
 PATH = TOOLS / "predict.py"
 WRITES, READS, SEARCHES, RERANKS = (
-    ("predict", "generate"),
+    ("predict", "generate", "seed"),
     ("predict",),
     ("embed_images", "embed_texts"),
     ("embed_images", "embed_texts", "score_pairs"),
@@ -35,7 +35,11 @@ class Recorder:
     def serves(self, name: str) -> bool:
         return name in self.services
 
-    def predict(self, items: list) -> list[dict]:
+    @property
+    def draws(self) -> bool:
+        return "seed" in self.services
+
+    def predict(self, items: list, *, first: int) -> list[dict]:
         self.asked.append(("predict", items))
         return [{"label": "1"}] * len(items)
 
@@ -75,6 +79,7 @@ IDLE = [
     (READS, ["--item", "a=1", "--seed", "0"], "--seed does nothing with a bundle that writes no"),
     (READS, ["--item", "a=1", "--likelihood"], "--likelihood does nothing with a bundle that"),
     (WRITES, ["--item", "a=1", "--likelihood", "--seed", "0"], "--seed does nothing beside --like"),
+    (WRITES[:2], ["--item", "a=1", "--seed", "0"], "--seed does nothing with a bundle whose texts"),
     (RERANKS, [*IMAGES, "--seed", "0"], "--seed does nothing beside --texts"),
     (RERANKS, [*IMAGES, "--likelihood"], "--likelihood does nothing beside --texts"),
     (SEARCHES, [*IMAGES, "--rerank", "9"], "--rerank does nothing with a bundle that has no joint"),
@@ -112,7 +117,7 @@ def test_so_many_images_are_read_and_shown(predict, capsys, options, first, show
 
 def test_texts_begin_and_are_drawn_as_asked(predict) -> None:
     asked = predict(WRITES, "--item", "src=a", "--prefix", "two", "--seed", 3)
-    assert asked == [("generate", {"prefix": "two", "seed": 3})]
+    assert asked == [("generate", {"prefix": "two", "seed": 3, "first": 0})]
     assert predict(WRITES, "--item", "src=a", "--likelihood") == [("predict", [{"src": "a"}])]
 
 

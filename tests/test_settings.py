@@ -159,6 +159,14 @@ def test_type_of_the_field_decides_what_an_argument_means(
     assert type(value) is type(expected)
 
 
+def test_hyphens_stay_in_the_keys_of_a_dictionary(tmp_path: Path) -> None:
+    path = tmp_path / "run.yaml"
+    path.write_text("task: {type: naming, weights: {by-hand: 1.0}}\n")
+    argv = ["--config", str(path), "--task.weights.by-hand", "2", "--train.max-steps", "3"]
+    config, _ = parse_run(*argv)
+    assert config.task.weights == {"by-hand": 2.0} and config.train.max_steps == 3
+
+
 def test_collections_are_written_as_in_yaml() -> None:
     config, _ = parse_run(
         "--task.type", "naming", "--task.labels", "[a, b]", "--task.weights", "{cmcl: 2}"

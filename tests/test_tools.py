@@ -263,10 +263,31 @@ def test_resume_with_another_model(call, trained_run: Path, tmp_path: Path) -> N
     assert_one_error(outcome, *parts)
 
 
+def test_folder_around_a_checkpoint_to_start_from(
+    call, write_run_file, trained_run: Path, tmp_path: Path
+) -> None:
+    start = {"train.start_from": str(trained_run / "checkpoints")}
+    run_file = write_run_file(tmp_path / "run.yaml", start)
+    outcome = call("train", "--config", run_file, "--output_dir", tmp_path / "run")
+    assert_one_error(outcome, "holds checkpoints and is none", "such as", "checkpoints/step-60")
+
+
 def test_training_into_a_finished_run(call, trained_run: Path) -> None:
     outcome = call("train", "--config", trained_run / "config.yaml")
     parts = [str(trained_run), "already holds checkpoints", "--resume", "another output_dir"]
     assert_one_error(outcome, *parts)
+
+
+def test_training_into_the_folder_of_a_run_that_trains(call, tmp_path: Path) -> None:
+    made_from = tmp_path / "assets" / config.MADE_FROM_NAME
+    made_from.parent.mkdir()
+    made_from.write_text("of the first run")
+    model = ["--model", ROOT / "configs" / "model" / "tiny.yaml"]
+    with config.sole_run(tmp_path):
+        outcome = call("train", *model, "--output_dir", tmp_path)
+    assert_one_error(outcome, f"another process is making {tmp_path} now", "choose another output")
+    assert made_from.read_text() == "of the first run"
+    assert not (tmp_path / config.LOCK_NAME).exists()
 
 
 def test_training_into_a_file(call, write_run_file, tmp_path: Path) -> None:
@@ -341,11 +362,16 @@ class Drawing:
     def __init__(self, bundle: Path) -> None:
         pass
 
+    draws = True
+
     def serves(self, name: str) -> bool:
         return True
 
-    def generate(self, items: Sequence, *, prefix: str, seed: int) -> list[dict[str, int]]:
-        return [{"seed": seed + number} for number in range(len(items))]
+    def predict(self, items: Sequence, *, first: int) -> list[dict]:
+        raise AssertionError("it writes")
+
+    def generate(self, items: Sequence, *, first: int, seed: int, **_) -> list[dict[str, int]]:
+        return [{"seed": seed + first + number} for number in range(len(items))]
 
 
 def test_every_item_of_a_long_file_draws_by_its_place(call, monkeypatch, tmp_path: Path) -> None:

@@ -179,10 +179,14 @@ def test_resumed_run_logs_every_step_once(write_short_run, tmp_path: Path) -> No
     assert steps == list(range(1, NUM_STEPS + 1))
 
 
-def test_resume_of_a_finished_run_changes_nothing(trained_run: Path, tmp_path: Path) -> None:
+def test_resume_of_a_finished_run_changes_nothing(
+    trained_run: Path, tmp_path: Path, caplog
+) -> None:
     folder = tmp_path / "run"
     shutil.copytree(trained_run, folder)
     build(trained_run / "config.yaml", folder, resume=True).train()
+    (told,) = [line for line in caplog.messages if "in the run that is resumed" in line]
+    assert told == f"output_dir was {trained_run} in the run that is resumed, and is {folder} now"
     assert_equal_to_the_bit(final_arrays(folder), final_arrays(trained_run))
 
 
@@ -397,7 +401,8 @@ def test_parameters_that_a_checkpoint_lacks_start_anew_and_are_named(
     ("changes", "expected"),
     [
         ({"model.hidden_size": 8}, "train.start_from: the checkpoint is of another model"),
-        ({"train.start_from": "nowhere"}, "no checkpoint nowhere"),
+        ({"train.start_from": "nowhere"}, "nowhere is no checkpoint and no run that has one"),
+        ({"train.start_from": "nowhere/step-1"}, "no checkpoint nowhere/step-1; none is beside it"),
     ],
 )
 def test_checkpoint_that_does_not_fit_is_told(

@@ -70,6 +70,21 @@ def make_task(load_config) -> MakeTask:
     return make
 
 
+@pytest.mark.parametrize("changes", [{"train.gradient_accumulation": 2}, {CHUNK_SIZE: 4}])
+def test_a_loss_that_is_no_number_changes_nothing_whatever_its_gradients(
+    load_config, monkeypatch, changes: Changes
+) -> None:
+    trainer = build_trainer(load_config(changes))
+    update, runner = trainer.update, trainer.runner
+    learn = update._pass.run
+    monkeypatch.setattr(update._pass, "run", lambda *x: learn(*x) | {"loss": np.float32("nan")})
+    before = runner.state(update.programs)
+    values = update.run(runner, trainer.loader.batches(0, update.num_passes), 0)
+    assert np.isfinite(values["gradient_norm"])
+    after = runner.state(update.programs)
+    assert [name for name in before if not np.array_equal(before[name], after[name])] == []
+
+
 class Learner:
     """A pass over a runner of its own, and what it adds to the accumulators."""
 

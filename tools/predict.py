@@ -11,6 +11,7 @@ python tools/predict.py --bundle runs/coco/bundle --item image=a.png --prefix "a
 from __future__ import annotations
 
 import argparse
+import functools
 import json
 import os
 import sys
@@ -84,17 +85,16 @@ def main() -> None:
     elif items:
         refuse_idle(arguments, RANKING, "beside --items or --item without --texts")
         predictor = Predictor(arguments.bundle)
-        # Each item draws by its place among all of them.
-        predict = lambda part, start: predictor.predict(part)  # noqa: E731
+        predict = predictor.predict
         if not predictor.serves(GENERATE):
             refuse_idle(arguments, WRITING, "with a bundle that writes no texts")
         elif arguments.likelihood:
             refuse_idle(arguments, ["prefix", "seed"], "beside --likelihood")
         else:
+            if not predictor.draws:
+                refuse_idle(arguments, ["seed"], "with a bundle whose texts are not drawn")
             prefix, seed = arguments.prefix or "", arguments.seed or 0
-            predict = lambda part, start: predictor.generate(  # noqa: E731
-                part, prefix=prefix, seed=seed + start
-            )
+            predict = functools.partial(predictor.generate, prefix=prefix, seed=seed)
         print_predictions(predict, items)
     else:
         parser.error("give --images or --items with --texts, or --items, or --item")
@@ -145,17 +145,17 @@ def name_of(image: Image) -> Any:
 
 
 def print_predictions(
-    predict: Callable[[list[dict[str, Any]], int], list[dict[str, Any]]],
+    predict: Callable[..., list[dict[str, Any]]],
     items: list[dict[str, Any]],
 ) -> None:
     """Print a JSON object a line for each item.
 
     Args:
-        predict: predictions of a part of the items, by it and the place of its first.
+        predict: predictions of a part of the items, by it and the number of its ``first``.
     """
     starts = range(0, len(items), ITEMS_AT_ONCE)
     for start in tqdm(starts, desc="predicting", disable=len(starts) < 2, file=sys.stderr):
-        for prediction in predict(items[start : start + ITEMS_AT_ONCE], start):
+        for prediction in predict(items[start : start + ITEMS_AT_ONCE], first=start):
             print(json.dumps(prediction, ensure_ascii=False))
 
 

@@ -98,7 +98,9 @@ def load_checkpoint(path: Path) -> Checkpoint:
     Damage is a ``UserError`` that names the file and the newest good checkpoint beside it.
     """
     if not path.is_dir():
-        raise UserError(f"no checkpoint {path}{_offer_other(path)}")
+        other = _newest_good_but(path)
+        offer = f"the newest good one is {other}" if other else "none is beside it: check the path"
+        raise UserError(f"no checkpoint {path}; {offer}")
     try:
         names = _verify(path)
         content = _parse(path / STATE_NAME, lambda file: json.loads(file.read_bytes()))
@@ -107,9 +109,11 @@ def load_checkpoint(path: Path) -> Checkpoint:
             if name != STATE_NAME:
                 arrays |= _parse(path / name, load_arrays)
     except _Damage as damage:
-        raise UserError(
-            f"checkpoint file {damage.path} {damage.reason}{_offer_other(path)}"
-        ) from damage
+        other = _newest_good_but(path)
+        offer = "there is no other good one beside it: start again"
+        if other is not None:
+            offer = f"the newest good one is {other}: remove {path.name} to resume from it"
+        raise UserError(f"checkpoint file {damage.path} {damage.reason}; {offer}") from damage
     return Checkpoint(step=content["step"], arrays=arrays, state=content["state"])
 
 
@@ -129,6 +133,11 @@ def checkpoints(folder: Path) -> list[Path]:
         return []
     named = [(path, _STEP_NAME.fullmatch(path.name)) for path in folder.iterdir()]
     return [path for path, name in sorted(named, key=_step) if name and path.is_dir()]
+
+
+def is_step(path: Path) -> bool:
+    """Whether a path has the name of a checkpoint."""
+    return _STEP_NAME.fullmatch(path.name) is not None
 
 
 def _step(entry: tuple[Path, re.Match[str] | None]) -> int:
@@ -263,8 +272,8 @@ def _identify(path: Path) -> dict[str, Any]:
     return {"size": size, "sha256": digest.hexdigest()}
 
 
-def _offer_other(path: Path) -> str:
-    """The end of a message: the newest other checkpoint that is whole."""
+def _newest_good_but(path: Path) -> Path | None:
+    """The newest other checkpoint beside this one that is whole."""
     for other in reversed(checkpoints(path.parent)):
         if other.name == path.name:
             continue
@@ -272,8 +281,8 @@ def _offer_other(path: Path) -> str:
             _verify(other)
         except _Damage:
             continue
-        return f"; the newest good one is {other}: remove {path.name} to resume from it"
-    return "; there is no other good one beside it: start again"
+        return other
+    return None
 
 
 def _contiguous(value: np.ndarray) -> np.ndarray:

@@ -3,27 +3,34 @@
 from __future__ import annotations
 
 import json
+import logging
 import shutil
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from unimo_paddle import distributed
 from unimo_paddle.checkpoint import latest_checkpoint, load_checkpoint
+from unimo_paddle.data.publish import sole_writer
 from unimo_paddle.errors import UserError
 from unimo_paddle.evaluation import EvaluationConfig, Evaluator
 from unimo_paddle.models import ModelConfig
 from unimo_paddle.optimizer import OptimizerConfig
 from unimo_paddle.process import is_restarted
 from unimo_paddle.program import Runner
-from unimo_paddle.settings import Option, dump, load, parse, save
+from unimo_paddle.settings import Option, build, dump, parse, read_tree, save
 from unimo_paddle.tasks import TaskConfig
 from unimo_paddle.tasks.pretraining import PretrainingConfig
 from unimo_paddle.trainer import ASSETS_DIR, CHECKPOINT_DIR, CONFIG_NAME, Trainer, TrainerConfig
 
+logger = logging.getLogger(__name__)
+
 MADE_FROM_NAME = "made_from.json"  # beside assets: the settings they were made for
+LOCK_NAME = ".lock"  # in the folder of a run while it is trained
 
 TRAIN_OPTIONS = (
     Option("resume", "continue the run in output_dir from its newest checkpoint"),
@@ -54,6 +61,12 @@ class RunConfig:
     def __post_init__(self) -> None:
         if self.seed < 0:
             raise UserError(f"seed is {self.seed}; give at least 0")
+        for name in getattr(self.task.data, "splits", {}):
+            if not name or "/" in name:  # told now, and not when the run has ended
+                raise UserError(
+                    f"task.data.splits names {name!r}, which is to be a part of file names; rename "
+                    "it to something without '/'"
+                )
 
 
 def parse_command(argv: Sequence[str]) -> tuple[RunConfig, dict[str, bool]]:
@@ -79,8 +92,26 @@ def parse_training(argv: Sequence[str]) -> tuple[RunConfig, bool]:
     return config, options["resume"] or (goes_on and is_begun)
 
 
+@contextmanager
+def sole_run(folder: Path) -> Iterator[None]:
+    """Keep a second run out of a run's folder, whose files it would take for leftovers.
+
+    Only the first process of a job holds it: the others write nothing there by themselves.
+    """
+    distributed.start()
+    if distributed.rank() > 0:
+        yield
+        return
+    folder.mkdir(parents=True, exist_ok=True)
+    with sole_writer(folder / LOCK_NAME, folder):
+        yield
+
+
 def build_trainer(config: RunConfig, *, resume: bool = False) -> Trainer:
-    """Prepare the task's assets, save the settings and build the trainer of a run."""
+    """Prepare the task's assets, save the settings and build the trainer of a run.
+
+    Nothing keeps another process out of the folder meanwhile: see ``sole_run``.
+    """
     distributed.start()
     folder = Path(config.output_dir)
     newest = latest_checkpoint(folder / CHECKPOINT_DIR)
@@ -112,11 +143,29 @@ def build_trainer(config: RunConfig, *, resume: bool = False) -> Trainer:
     )
     if newest is not None:
         trainer.resume(newest)
+        _tell_changes(folder / CONFIG_NAME, config)
     else:
         trainer.initialise()
-    # Last: a resume that is refused leaves the settings that the checkpoints belong to.
-    save(config, folder / CONFIG_NAME)
+    if distributed.rank() == 0:
+        # Last: a resume that is refused leaves the settings that the checkpoints belong to.
+        save(config, folder / CONFIG_NAME)
     return trainer
+
+
+def _tell_changes(path: Path, config: RunConfig) -> None:
+    """Name the settings that a resumed run changes: its result is not that of the run before."""
+    before = read_tree(path).values if path.is_file() else {}
+    for key, value, now in _changes(before, dump(config)):
+        logger.warning("%s was %s in the run that is resumed, and is %s now", key, value, now)
+
+
+def _changes(before: Any, now: Any, key: str = "") -> Iterator[tuple[str, Any, Any]]:
+    """The keys of ``before`` with another value in ``now``, and both; newer keys do not count."""
+    if isinstance(before, dict) and isinstance(now, dict):
+        for name, value in before.items():
+            yield from _changes(value, now.get(name), f"{key}.{name}" if key else name)
+    elif before != now:
+        yield key, before, now
 
 
 def _begin_assets(folder: Path, config: RunConfig) -> None:
@@ -150,7 +199,10 @@ def load_run(folder: Path) -> RunConfig:
     path = folder / CONFIG_NAME
     if not path.is_file():
         raise UserError(f"{folder} is no run: it has no {CONFIG_NAME}; name a folder of train.py")
-    return load(RunConfig, path)
+    tree = read_tree(path)
+    if not tree.values:  # which would be all defaults
+        raise UserError(f"{path} is empty; write the settings of the run into it, or train again")
+    return build(RunConfig, tree)
 
 
 def load_evaluator(folder: Path, *, step: int | None = None) -> Evaluator:

@@ -6,12 +6,14 @@ import argparse
 import errno
 import functools
 import os
+import select
 import sys
 import zipfile
 import zlib
 from collections.abc import Callable
 
 USER_ERROR_CODE = 2  # exit code of a program after a mistake that its user can mend
+UNREAD_CODE = 141  # of one that nobody reads any more, as shells tell of the end by SIGPIPE
 
 # What NumPy raises of a file that is no whole archive of arrays: one array alone is a TypeError, a
 # header that claims more than there is memory for a MemoryError, changed bits the last two.
@@ -65,17 +67,21 @@ class ToolParser(argparse.ArgumentParser):
 def report_user_errors(main: Callable[[], None]) -> Callable[[], None]:
     """Wrap a tool's ``main`` so that a user's mistake ends it with one line and exit code 2.
 
-    So does a disk that is full, read-only or failing, and a path that cannot be used.
+    So does a disk that is full, read-only or failing, and a path that cannot be used. One whose
+    output nobody reads any more, as behind ``| head -1``, ends without a word.
     """
 
     @functools.wraps(main)
     def run() -> None:
         try:
             main()
+            print(end="", flush=True)  # here, where a reader that is gone can be told
         except UserError as error:
             print(f"error: {error}", file=sys.stderr)
             raise SystemExit(USER_ERROR_CODE) from None
         except OSError as error:
+            if isinstance(error, BrokenPipeError) and _is_unread():
+                raise SystemExit(UNREAD_CODE) from None
             message = _describe(error)
             if message is None:
                 raise
@@ -86,6 +92,21 @@ def report_user_errors(main: Callable[[], None]) -> Callable[[], None]:
             raise SystemExit(130) from None
 
     return run
+
+
+def _is_unread() -> bool:
+    """Whether nobody reads what is printed; if so, what is left of it goes nowhere."""
+    try:
+        descriptor = sys.stdout.fileno()
+    except (OSError, AttributeError):  # no file, as in tests, or closed from the start
+        return False
+    watch = select.poll()
+    watch.register(descriptor, 0)  # errors are told unasked
+    if not watch.poll(0):
+        return False
+    # Or the interpreter would try once more at its end.
+    os.dup2(os.open(os.devnull, os.O_WRONLY), descriptor)
+    return True
 
 
 def _describe(error: OSError) -> str | None:

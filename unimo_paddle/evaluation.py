@@ -90,10 +90,13 @@ class Evaluator:
             raise UserError(mismatch)
         self.runner.restore(program, self._arrays)
 
-    def serve(self, name: str, stream: Stream) -> Arrays:
+    def serve(self, name: str, stream: Stream, *, is_watched: bool = True) -> Arrays:
         """The outputs of one service for every usable record of the stream, in order.
 
         ``index`` [n] tells which records they are. Ranks share the work, and all get all of it.
+
+        Args:
+            is_watched: a launcher is told of every batch.
         """
         outputs: dict[str, list[np.ndarray]] = defaultdict(list)
         part = _share(stream, len(stream.records))
@@ -106,7 +109,8 @@ class Evaluator:
                     outputs[key].append(value)
                 outputs[INDEX].append(indices)
                 progress.update(len(indices))
-                report_progress()
+                if is_watched:
+                    report_progress()
         parts = self._gather({key: np.concatenate(values) for key, values in outputs.items()})
         count = len(stream.records)
         check_sweep(count - sum(len(found[INDEX]) for found in parts), count)

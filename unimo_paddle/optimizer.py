@@ -247,7 +247,8 @@ class Optimizer:
         Args:
             params_grads: parameters with their complete gradients, reduced over ranks and
                 accumulated over passes.
-            loss: whose gradients they are, reduced over ranks; None where there is no one loss.
+            loss: whose gradients they are, reduced over ranks, or that of all passes; None where
+                there is none.
             loss_scale: of the gradients, which is taken out and moved on.
 
         Returns:

@@ -28,7 +28,7 @@ from unimo_paddle.tasks.bundle import (
 )
 from unimo_paddle.tasks.finetuning import PREDICT
 from unimo_paddle.tasks.reranking import SCORE_PAIRS
-from unimo_paddle.tasks.writing import GENERATE, SEED
+from unimo_paddle.tasks.writing import GENERATE, LARGEST_SEED, SEED
 
 GRAPH_SUFFIXES = (".json", ".pdiparams")  # of the files that Paddle writes for a graph
 FIELD_TYPES = ("int64", "int32", "float32", "bool", "uint8")
@@ -143,21 +143,31 @@ class Predictor:
             raise UserError(f"embed_texts: {text!r} is no text; give a list of str")
         return self._task.encode_text(text)
 
-    def predict(self, items: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    def predict(
+        self, items: Sequence[Mapping[str, Any]], *, first: int = 0
+    ) -> list[dict[str, Any]]:
         """Return a prediction for each item of a fine-tuned task.
 
         Items hold what a line of the task's data files holds, without the label:
         ``[{"text_a": "a fine film"}]`` of a classifier, ``[{"image": path, "question": text}]``
         of one that answers questions. Image paths are relative to the current folder.
+
+        Args:
+            first: number of the first item, where they are a part of more; messages count from it.
         """
         samples = [
             self._encode_item(item, number, self._task.encode, PREDICT)
-            for number, item in enumerate(self._listed(items))
+            for number, item in enumerate(self._listed(items), first)
         ]
         return self._task.decode(self._run(PREDICT, samples))
 
     def generate(
-        self, items: Sequence[str | Mapping[str, Any]], *, prefix: str = "", seed: int = 0
+        self,
+        items: Sequence[str | Mapping[str, Any]],
+        *,
+        prefix: str = "",
+        seed: int = 0,
+        first: int = 0,
     ) -> list[dict[str, Any]]:
         """Write a text for each item: ``{"text": ..., "score": ...}``, and ``texts`` if several.
 
@@ -166,13 +176,16 @@ class Predictor:
                 for ``{"src": text}``.
             prefix: what every text begins with.
             seed: of texts that are drawn; each item draws by itself.
+            first: as of ``predict``; items draw by their number among all.
         """
+        if not 0 <= seed < LARGEST_SEED:
+            raise UserError(f"{GENERATE}: seed is {seed}; give 0 to {LARGEST_SEED - 1}")
 
         def begin(record: Any) -> Sample:
             return self._task.begin(record, prefix)
 
         samples = []
-        for number, item in enumerate(self._listed(items, GENERATE)):
+        for number, item in enumerate(self._listed(items, GENERATE), first):
             named = {"src": item} if isinstance(item, str) else item
             sample = self._encode_item(named, number, begin, GENERATE)
             samples.append(sample | {SEED.name: np.int64(seed + number)})
@@ -193,6 +206,12 @@ class Predictor:
     def serves(self, name: str) -> bool:
         """Whether the bundle has a service of this name."""
         return name in self._graphs
+
+    @property
+    def draws(self) -> bool:
+        """Whether texts are drawn, by a seed; beams are not."""
+        fields = self._graphs[GENERATE].fields if self.serves(GENERATE) else ()
+        return any(field.name == SEED.name for field in fields)
 
     def _encode_item(
         self, item: Mapping[str, Any], number: int, encode: Callable[[Any], Sample], name: str
@@ -320,14 +339,14 @@ class _Graph:
     """One exported graph with the fields it is fed."""
 
     def __init__(self, path: Path, entry: dict[str, Any]) -> None:
-        self._fields = _fields(entry)
+        self.fields = _fields(entry)
         self._predictor = load_graph(path)
         # Paddle gives the outputs names of its own, in the order in which they were saved.
         names = self._predictor.get_output_names()
         self._outputs = dict(zip(entry["outputs"], names, strict=True))
 
     def run(self, samples: Sequence[Sample]) -> dict[str, np.ndarray]:
-        batch = collate(list(samples), self._fields)
+        batch = collate(list(samples), self.fields)
         for name in self._predictor.get_input_names():
             self._predictor.get_input_handle(name).copy_from_cpu(batch[name])
         self._predictor.run()

@@ -26,6 +26,7 @@ from unimo_paddle.tasks.base import Service, Task, Tensors
 
 ACCUMULATOR_SUFFIX = "_accumulated"
 GRADIENT_SUFFIX = "_gradient"
+LOSS_OF_PASSES = "loss_of_passes"  # a feed of what applies their gradients
 
 Compute = Callable[[Any, Tensors], Mapping[str, Tensor]]  # (network, tensors) -> named outputs
 
@@ -212,7 +213,8 @@ def build_application(
     """Build the program that updates the weights by what all passes added, and clears it.
 
     The gradients are averaged over the ranks here: once, however many passes there were. What no
-    pass reaches is refused.
+    pass reaches is refused. The loss of the passes is fed, for one that is no number may have
+    gradients that are.
     """
     _check_reached(sorted(set.intersection(*(set(program.idle) for program in passes))))
     shapes = {name: shape for program in passes for name, shape in program.trained.items()}
@@ -220,12 +222,12 @@ def build_application(
         # Zeros until a pass is started: random numbers would shift those that it draws.
         totals = {name: _accumulator(name, shape) for name, shape in sorted(shapes.items())}
         pairs = [(_zeros(name, shapes[name]), total * 1.0) for name, total in totals.items()]
-        votes = distributed.declare_votes()
+        losses, votes = _declare((), [LOSS_OF_PASSES]), distributed.declare_votes()
         reduced, agreed = distributed.mean_gradients(pairs, votes)
-        outputs = optimizer.apply(reduced, loss_scale=execution.loss_scale())
+        outputs = optimizer.apply(reduced, losses[LOSS_OF_PASSES], execution.loss_scale())
         for total in totals.values():
             paddle.assign(paddle.zeros(total.shape), total)
-    return StaticProgram(main, startup, votes, {**outputs, **agreed}, _shapes(pairs))
+    return StaticProgram(main, startup, losses | votes, {**outputs, **agreed}, _shapes(pairs))
 
 
 def _shapes(pairs: Sequence[tuple[Tensor, Tensor]]) -> dict[str, tuple[int, ...]]:

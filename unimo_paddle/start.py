@@ -13,7 +13,9 @@ from pathlib import Path
 from unimo_paddle import distributed
 from unimo_paddle.checkpoint import (
     CHECKPOINT_DIR,
+    MANIFEST_NAME,
     describe_mismatch,
+    is_step,
     latest_checkpoint,
     load_checkpoint,
 )
@@ -57,8 +59,7 @@ def begin(
 
 def _take_weights(update: Update, runner: Runner, path: Path) -> list[str]:
     """Take the weights, not the moments, that a checkpoint shares with this network by name."""
-    newest = latest_checkpoint(path / CHECKPOINT_DIR)
-    arrays = load_checkpoint(path if newest is None else newest).arrays
+    arrays = load_checkpoint(_checkpoint_of(path)).arrays
     program = update.programs[0]
     names = [*update.parameter_names, *update.kept_names]
     shared = [name for name in names if name in arrays]
@@ -77,6 +78,25 @@ def _take_weights(update: Update, runner: Runner, path: Path) -> list[str]:
     if absent:
         logger.info("%d start anew, for it lacks them: %s", len(absent), ", ".join(absent))
     return shared
+
+
+def _checkpoint_of(path: Path) -> Path:
+    """The checkpoint that ``train.start_from`` means: itself, or the newest of a run."""
+    newest = latest_checkpoint(path / CHECKPOINT_DIR)
+    if newest is not None:
+        return newest
+    inside = latest_checkpoint(path)
+    if inside is not None:
+        raise UserError(
+            f"train.start_from {path} holds checkpoints and is none; give one of them, such as "
+            f"{inside}"
+        )
+    if not (is_step(path) or (path / MANIFEST_NAME).is_file()):
+        raise UserError(
+            f"train.start_from {path} is no checkpoint and no run that has one; check the path, or "
+            "train that run first"
+        )
+    return path
 
 
 def _share(update: Update, runner: Runner) -> None:

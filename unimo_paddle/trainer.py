@@ -1,11 +1,13 @@
 """The loop: batches in, updates out, progress told, checkpoints kept, exactly resumable.
 
-A batch is a pure function of (seed, step) and so is what an update draws, so weights, moments and
-the step number are all that a checkpoint needs.
+A batch is a pure function of the seed and of where the data stand, and what an update draws is one
+of seed and step. So a checkpoint holds weights and moments, the step, where the data stand, and how
+many bad updates came in a row.
 """
 
 from __future__ import annotations
 
+import functools
 import logging
 import math
 from collections import defaultdict
@@ -241,7 +243,8 @@ class Trainer:
             self.task,
             self.update,
             self.runner,
-            self.evaluator.serve,
+            # No progress yet: with the first one a launcher begins to look for a hang.
+            functools.partial(self.evaluator.serve, is_watched=False),
             start_from=self.config.start_from,
         )
 

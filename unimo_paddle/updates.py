@@ -30,6 +30,7 @@ from unimo_paddle.errors import UserError
 from unimo_paddle.optimizer import Optimizer
 from unimo_paddle.program import (
     GRADIENT_SUFFIX,
+    LOSS_OF_PASSES,
     PLAIN,
     Execution,
     Runner,
@@ -114,7 +115,8 @@ class Update:
         values = _mean(passes)
         if self._application is not None:
             distributed.meet()  # several programs lie behind, on each rank its own
-            values |= runner.run(self._application, votes)
+            loss = np.array(values["loss"], np.float32).reshape([])  # of all ranks
+            values |= runner.run(self._application, {**votes, LOSS_OF_PASSES: loss})
         return {**votes, **values}
 
 

@@ -59,11 +59,12 @@ FAULTY_ROWS = {
 
 
 @pytest.mark.parametrize("case", FAULTY_ROWS)
-def test_a_row_that_cannot_be_used_is_left_out_and_named(tmp_path: Path, case: str) -> None:
+def test_a_row_that_cannot_be_used_is_left_out_and_named(tmp_path: Path, caplog, case: str) -> None:
     content, message = FAULTY_ROWS[case]
     rows = read(tmp_path / "x.tsv", content)
     assert len(rows) == 1
     assert message in str(rows.rejected[0])
+    assert caplog.messages[-1].endswith("of 2 records; the others are numbered without them")
 
 
 def test_a_quote_that_never_ends_is_named(tmp_path: Path) -> None:

@@ -90,6 +90,24 @@ def test_run_to_start_from_is_found_among_the_run_files(monkeypatch) -> None:
     assert start.remedy == "python tools/train.py --config configs/finetune/mnli_base.yaml"
 
 
+@pytest.mark.parametrize(
+    ("folder", "remedy"),
+    [
+        ("vocab", "docs/weights.md"),
+        ("runs/x/assets/vocabulary", "a run of tools/train.py with --output_dir runs/x"),
+    ],
+)
+def test_a_missing_vocabulary_is_that_of_a_run_where_its_folder_says_so(
+    folder: str, remedy: str
+) -> None:
+    tokenizer = {"vocab_size": 300, "folder": folder}
+    config = settings.build(
+        RunConfig, {"task": {"type": "classification", "data": {"tokenizer": tokenizer}}}
+    )
+    (need,) = [x for x in needs_of(config) if x.setting == "task.data.tokenizer.folder"]
+    assert remedy in need.remedy
+
+
 def test_a_section_that_is_called_like_a_run_does_not_make_it(monkeypatch) -> None:
     monkeypatch.chdir(ROOT)
     config = settings.load(RunConfig, ROOT / "configs" / "finetune" / "snli_ve_base.yaml")

@@ -75,6 +75,41 @@ def test_lines_without_a_name_of_their_image_are_different_images(
     assert ids == ["image 0", "image 0", "image 1", "image 1"]
 
 
+@pytest.mark.parametrize(
+    ("names", "expected"),
+    [
+        ({}, "image"),
+        ({"image_id": 391895}, "391895"),
+        ({"image_id": 0}, "0"),
+        ({"image_id": 391895, "id": 7}, "7"),
+    ],
+)
+def test_an_image_has_the_name_that_its_line_gives_it(
+    task: CaptioningTask, image: str, names: dict, expected: str
+) -> None:
+    expected = image if expected == "image" else expected
+    assert task.parse({"image": image} | names).image_id == expected
+
+
+def test_a_name_of_an_image_that_is_none_is_refused(task: CaptioningTask, image: str) -> None:
+    with pytest.raises(Fault, match="'image_id' must be text or a whole number, not"):
+        task.parse({"image": image, "image_id": ["a"]})
+
+
+@pytest.mark.parametrize(
+    ("pixels", "found"),
+    [
+        (np.zeros((8, 8, 3), np.float32), r"\[8, 8, 3\] float32"),
+        (np.zeros((8, 8), np.uint8), r"\[8, 8\] uint8"),
+        (np.zeros((8, 8, 4), np.uint8), r"\[8, 8, 4\] uint8"),
+        (np.zeros((0, 8, 3), np.uint8), r"\[0, 8, 3\] uint8"),
+    ],
+)
+def test_an_array_that_is_no_pixels_is_refused(task: CaptioningTask, pixels, found: str) -> None:
+    with pytest.raises(Fault, match=rf"'image' is {found}; give pixels \[H, W, 3\] uint8 RGB"):
+        task.parse({"image": pixels})
+
+
 def test_names_of_objects_are_encoded_as_a_text(task: CaptioningTask, image: str) -> None:
     record = task.parse({"image": image, "caption": "a star", "tags": ["red star", "ground"]})
     expected = [0, *task.tokenizer.encode("red star ground"), SEP_ID][:8]
@@ -160,6 +195,16 @@ def test_a_text_is_measured_beside_all_captions_of_its_image(task: CaptioningTas
     assert [records[index].image_id for index in references] == list(
         dict.fromkeys(record.image_id for record in records)
     )
+
+
+def test_an_image_without_captions_leaves_the_others_measured(make_task, serve) -> None:
+    task = make_task()
+    records = task.read_split("test")
+    bare = replace(records[0], image_id="bare", caption=None)
+    task._splits["test"] = [bare, *records[1:]]
+    metrics = task.score("test", serve)
+    assert metrics["nats_per_token"] > 0
+    assert metrics["written_texts"] == len({record.image_id for record in records})
 
 
 def test_captions_are_drawn_below_their_images(task: CaptioningTask, serve) -> None:

@@ -184,6 +184,20 @@ def test_predict_prints_a_line_about_every_item(bundles, evaluators, run_tool, n
     assert [item for item in case.printed(items) if item not in done.stdout] == []
 
 
+def test_messages_count_items_from_the_first_of_all(bundles) -> None:
+    with pytest.raises(UserError, match=r"predict: item 300: .*; mend or remove it"):
+        Predictor(bundles("vqa")).predict([{}], first=300)
+    with pytest.raises(UserError, match=r"generate: item 300: .*; mend or remove it"):
+        Predictor(bundles("captioning")).generate([{}], first=300)
+
+
+def test_a_bundle_of_beams_draws_nothing_and_seeds_have_a_bound(bundles) -> None:
+    predictor = Predictor(bundles("captioning"))
+    assert not predictor.draws
+    with pytest.raises(UserError, match=r"generate: seed is 4294967296; give 0 to 4294967295"):
+        predictor.generate([{}], seed=2**32)
+
+
 def parameter_names(program: StaticProgram) -> list[str]:
     operations = program.main.global_block().ops
     parameters = [item for item in operations if item.name() == "builtin.parameter"]

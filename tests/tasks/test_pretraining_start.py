@@ -19,6 +19,7 @@ from unimo_paddle.data.correlation import correlated_projections
 from unimo_paddle.data.loader import Stream
 from unimo_paddle.errors import UserError
 from unimo_paddle.evaluation import Evaluator
+from unimo_paddle.process import PROGRESS_VARIABLE
 from unimo_paddle.settings import load
 from unimo_paddle.tasks import pretraining_start
 from unimo_paddle.tasks.pretraining_data import PretrainingEncoder
@@ -45,6 +46,17 @@ def make_trainer(write_run_file, tmp_path: Path):
         return build_trainer(replace(config, output_dir=str(tmp_path / name)))
 
     return make
+
+
+def test_a_launcher_looks_for_no_hang_before_the_first_update(
+    make_trainer, monkeypatch, tmp_path: Path
+) -> None:
+    progress = tmp_path / "progress"
+    monkeypatch.setenv(PROGRESS_VARIABLE, str(progress))
+    trainer = make_trainer("run", {"evaluation.splits": []})
+    assert not progress.exists()
+    trainer.train()
+    assert progress.exists()
 
 
 def mean_rank(trainer: Trainer) -> float:

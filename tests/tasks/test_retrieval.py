@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
+from dataclasses import asdict, replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -177,6 +178,13 @@ def test_what_a_user_forgets_is_told(task, item, message):
 def test_a_setting_without_sense_is_told(settings, message):
     with pytest.raises(UserError, match=message):
         RetrievalConfig(**settings)
+
+
+def test_captions_longer_than_the_positions_are_refused(make_task, tmp_path: Path):
+    task = make_task()
+    config = replace(task.config, data=replace(task.data, max_text_length=65))
+    with pytest.raises(UserError, match=r"max_text_length is 65.*holds texts of 64 tokens"):
+        RetrievalTask(config, task.model, tmp_path)
 
 
 @pytest.mark.parametrize("columns", [("width", "width"), ("height", "depth")])

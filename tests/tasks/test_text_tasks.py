@@ -175,7 +175,7 @@ def test_texts_longer_than_the_model_are_refused(tmp_path: Path, config, message
         config.build(MODEL, tmp_path)
 
 
-def test_a_split_without_labels_is_predicted_but_not_measured(classifier) -> None:
+def test_a_split_without_labels_is_predicted_but_not_measured(classifier, caplog) -> None:
     task = classifier()
     assert task.evaluation_stream("bare", 2) is None
 
@@ -184,7 +184,25 @@ def test_a_split_without_labels_is_predicted_but_not_measured(classifier) -> Non
         return {"probabilities": np.full((count, 2), 0.5), "index": np.arange(count)}
 
     assert task.score("bare", serve) == {}
+    assert any(line.startswith("3 of 3 records of ") for line in caplog.messages)
     assert [item["index"] for item in task.predictions("bare", serve)] == [0, 1, 2]
+
+
+def test_a_record_without_a_label_leaves_the_others_measured(classifier, caplog) -> None:
+    task = classifier()
+    records = list(task.read_split("dev"))
+    task._splits["dev"] = [replace(records[0], label=None), *records[1:]]
+    stream = task.evaluation_stream("dev", 2)
+    assert stream is not None and list(stream.records) == records[1:]
+
+    def serve(name, stream):
+        labels = np.array([0.0, *(float(record.label) for record in stream.records[1:])])
+        probabilities = np.stack([1 - labels, labels], axis=1)
+        return {"probabilities": probabilities, "index": np.arange(len(labels))}
+
+    assert task.score("dev", serve)["accuracy"] == 1.0
+    (line,) = [x for x in caplog.messages if "no label" in x]
+    assert line.startswith("1 of 7 records of ")
 
 
 def test_training_on_a_split_without_labels_is_refused(classifier) -> None:

@@ -1,4 +1,4 @@
-"""Batches as a pure function of (seed, step, rank), so that the step alone resumes a run exactly.
+"""Batches as a pure function of seed, rank, step and where each stream stood at an earlier step.
 
 Position ``p`` of a stream is record ``order(epoch)[p % n]`` of epoch ``p // n``; a global batch
 takes the next ``num_ranks * batch_size`` positions and every rank its slice. Nothing is dropped at

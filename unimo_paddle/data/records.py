@@ -88,7 +88,12 @@ class Tally:
         if not total:
             raise UserError(f"{self.path} holds no records")
         if rejected:
-            logger.warning("%s: skipped %d of %d records", self.path, len(rejected), total)
+            logger.warning(
+                "%s: skipped %d of %d records; the others are numbered without them",
+                self.path,
+                len(rejected),
+                total,
+            )
 
 
 def gather(

@@ -148,7 +148,7 @@ def _vocabulary(config: RunConfig) -> Iterator[Need]:
         path = getattr(tokenizer, name)
         if path is not None:
             remedy = "of the released UNIMO, whose vocabulary is RoBERTa's: docs/weights.md"
-            if name == "folder":
+            if Path(path).parts[-2:] == (ASSETS_DIR, VOCABULARY_DIR):
                 remedy = _training(Path(path).parents[1], f"{ASSETS_DIR}/{VOCABULARY_DIR}")
             yield Need(f"task.data.tokenizer.{name}", Path(path), remedy)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import sys
+import typing
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,7 +13,7 @@ from typing import Any
 from unimo_paddle.errors import UserError
 from unimo_paddle.settings.files import Tree, read_section, read_tree
 from unimo_paddle.settings.help import format_help
-from unimo_paddle.settings.values import Bare, Config, Text, build
+from unimo_paddle.settings.values import Bare, Config, Text, build, part_types
 
 CONFIG_OPTION = "config"
 
@@ -47,7 +48,7 @@ def parse(
         sys.stdout.write(text)
         raise SystemExit(0)
     flags = {option.name for option in options if not option.metavar}
-    arguments = _split(argv, flags)
+    arguments = _split(argv, flags, config_class)
     names = {option.name for option in options}
     given: dict[str, Any] = {o.name: None if o.metavar else False for o in options}
     tree = Tree()
@@ -66,7 +67,7 @@ def parse(
     return build(config_class, tree), given
 
 
-def _split(argv: Sequence[str], flags: set[str]) -> list[tuple[str, Text]]:
+def _split(argv: Sequence[str], flags: set[str], config_class: type) -> list[tuple[str, Text]]:
     """Take the command line apart into keys and values."""
     arguments: list[tuple[str, Text]] = []
     rest = list(argv)
@@ -75,7 +76,7 @@ def _split(argv: Sequence[str], flags: set[str]) -> list[tuple[str, Text]]:
         if not token.startswith("--") or token == "--":
             raise UserError(f"argument {token!r} has no key before it; write --section.key value")
         key, equals, value = token[2:].partition("=")
-        key = key.replace("-", "_")
+        key = _spelt(key, config_class)
         if equals:
             arguments.append((key, Text(value)))
         elif key in flags or not rest or rest[0].startswith("--"):
@@ -87,6 +88,17 @@ def _split(argv: Sequence[str], flags: set[str]) -> list[tuple[str, Text]]:
         if [name for name, _ in arguments].count(key) > 1:
             raise UserError(f"--{key} is given twice; remove one")
     return arguments
+
+
+def _spelt(key: str, config_class: type) -> str:
+    """A key whose settings may be written with hyphens; keys of dictionaries are users' own."""
+    parts: list[str] = []
+    kinds: list[Any] = [config_class]
+    for part in key.split("."):
+        is_own = any(typing.get_origin(kind) is dict for kind in kinds)
+        parts.append(part if is_own else part.replace("-", "_"))
+        kinds = [inner for kind in kinds for inner in part_types(kind, parts[-1])]
+    return ".".join(parts)
 
 
 def _option_value(key: str, value: Text, *, is_flag: bool) -> Any:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import difflib
 import math
+import os
 import types
 import typing
 from collections.abc import Mapping
@@ -56,9 +57,17 @@ def dump(config: object) -> dict[str, Any]:
 
 
 def save(config: object, path: Path) -> None:
-    """Write a config with every value resolved as a YAML file."""
+    """Write a config with every value resolved as a YAML file; an earlier one is whole until then.
+
+    A kill may leave the file beside it that is renamed.
+    """
     text = yaml.safe_dump(dump(config), sort_keys=False, allow_unicode=True)
-    path.write_text(text, encoding="utf-8")
+    unfinished = path.with_name(f".{path.name}.tmp")
+    with unfinished.open("w", encoding="utf-8") as file:
+        file.write(text)
+        file.flush()
+        os.fsync(file.fileno())
+    os.replace(unfinished, path)
 
 
 def choices_of(kind: Any) -> dict[str, type] | None:
@@ -73,6 +82,18 @@ def field_types(config_class: type) -> dict[str, Any]:
     """The resolved type of each field that a user may set, in their order."""
     hints = typing.get_type_hints(config_class)
     return {f.name: hints[f.name] for f in dataclasses.fields(config_class) if f.init}
+
+
+def part_types(kind: Any, name: str) -> list[Any]:
+    """The types that the part ``name`` may have in a section or dictionary of this type."""
+    choices = choices_of(kind)
+    found: list[Any] = []
+    for section in [kind] if choices is None else choices.values():
+        if typing.get_origin(section) is dict:
+            found += options_of(typing.get_args(section)[1])
+        elif dataclasses.is_dataclass(section) and name in (known := field_types(section)):
+            found += options_of(known[name])
+    return found
 
 
 def options_of(kind: Any) -> tuple[Any, ...]:

@@ -26,6 +26,7 @@ from unimo_paddle.data.original_pairs import (
 )
 from unimo_paddle.data.records import Fault, check_text, texts_of
 from unimo_paddle.data.regions import RegionEntry
+from unimo_paddle.data.regions.lookup import IMAGE_ID
 from unimo_paddle.data.scenes import are_sayable
 from unimo_paddle.data.sequences import append_target
 from unimo_paddle.data.text import CLS_ID, SEP_ID
@@ -207,7 +208,8 @@ class CaptioningTask(WritingTask, ImageTask):
         image = self.image_of(item, find)
         tags = " ".join(texts_of(dict(item), "tags") or self._stored_tags(image))
         name = item.get("image")
-        image_id = id_of(item) or (name if isinstance(name, str) else None)
+        image_id = id_of(item) or id_of(item, IMAGE_ID)
+        image_id = image_id or (name if isinstance(name, str) else None)
         return tuple(CaptionRecord(image, image_id, caption, tags) for caption in captions)
 
     def _stored_tags(self, image: Image) -> list[str]:

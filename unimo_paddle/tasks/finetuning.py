@@ -7,6 +7,7 @@ targets are encoded apart, so that a record without a label can be predicted.
 from __future__ import annotations
 
 import functools
+import logging
 from abc import abstractmethod
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -24,6 +25,8 @@ from unimo_paddle.errors import UserError
 from unimo_paddle.models import ModelConfig
 from unimo_paddle.tasks.base import Arrays, Service, Task, Tensors
 from unimo_paddle.tasks.vocabulary import Vocabulary
+
+logger = logging.getLogger(__name__)
 
 COMPATIBILITIES = ("standard", "original")
 PREDICT = "predict"  # name of the service
@@ -81,6 +84,7 @@ class FineTuningTask(Task):
         self.assets_dir = assets_dir
         self.vocabulary = Vocabulary(data.tokenizer, model, assets_dir)
         self._splits: dict[str, Sequence[Any]] = {}
+        self._labelled: dict[str, list[int]] = {}
 
     @property
     def services(self) -> tuple[Service, ...]:
@@ -168,6 +172,21 @@ class FineTuningTask(Task):
             self._splits[split] = self.read(path)
         return self._splits[split]
 
+    def labelled(self, split: str) -> list[int]:
+        """The indices of a split's records that say what is right; the others are told once."""
+        if split not in self._labelled:
+            records = self.read_split(split)
+            found = [index for index, x in enumerate(records) if self.is_labelled(x)]
+            if len(found) < len(records):
+                logger.warning(
+                    "%d of %d records of %s have no label; they can be predicted but not measured",
+                    len(records) - len(found),
+                    len(records),
+                    self.split_path(split),
+                )
+            self._labelled[split] = found
+        return self._labelled[split]
+
     def split_path(self, split: str) -> Path:
         """The file of a split."""
         if split == TRAIN_SPLIT:
@@ -224,10 +243,12 @@ class FineTuningTask(Task):
         )
 
     def evaluation_stream(self, split: str, batch_size: int) -> Stream | None:
-        """The records of a split with their targets; None where one has no label."""
-        records = self.read_split(split)
-        if not all(map(self.is_labelled, records)):
+        """The labelled records of a split with their targets; None where there are none."""
+        labelled, records = self.labelled(split), self.read_split(split)
+        if not labelled:
             return None
+        if len(labelled) < len(records):
+            records = [records[index] for index in labelled]
         encode = lambda record, rng: self._encode_whole(record, None)  # noqa: E731
         return Stream(split, records, encode, self.evaluation_fields(), batch_size)
 
@@ -252,12 +273,18 @@ class FineTuningTask(Task):
         ]
 
     def score(self, split: str, serve: Callable[[str, Stream], Arrays]) -> dict[str, float]:
-        """The task's metrics on a split; none where it has no labels."""
-        records = self.read_split(split)
-        if not all(map(self.is_labelled, records)):
+        """The task's metrics on the labelled records of a split; none where there are none."""
+        if not self.labelled(split):
             return {}
-        predictions = self.predictions(split, serve)
-        return self.measure(predictions, [records[item["index"]] for item in predictions])
+        return self.measure(*self._of_labelled(split, self.predictions(split, serve)))
+
+    def _of_labelled(
+        self, split: str, predictions: Sequence[Prediction]
+    ) -> tuple[list[Prediction], list[Any]]:
+        """The predictions of a split's labelled records, and these records."""
+        labelled, records = set(self.labelled(split)), self.read_split(split)
+        chosen = [item for item in predictions if item["index"] in labelled]
+        return chosen, [records[item["index"]] for item in chosen]
 
 
 def with_ids(predictions: Sequence[Prediction], records: Sequence[Any]) -> list[Prediction]:

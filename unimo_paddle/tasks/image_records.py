@@ -229,13 +229,22 @@ def parse_image(
             raise Fault(f"'regions': {bad.reason}") from None
         return regions
     is_array = isinstance(item.get("image"), np.ndarray)
-    pixels = item["image"] if is_array else find(text_of(item, "image"))
+    pixels = _checked(item["image"]) if is_array else find(text_of(item, "image"))
     if config.kind == "patches":
         return pixels
     objects = parse_objects(item.get("objects"))
     if not objects:
         raise Fault("'objects' is missing; give them, or use task.data.image.kind patches")
     return LabelledImage(pixels, objects)
+
+
+def _checked(pixels: np.ndarray) -> np.ndarray:
+    """The pixels; numbers from 0 to 1 would pass as a black image."""
+    if pixels.dtype != np.uint8 or pixels.ndim != 3 or pixels.shape[2] != 3 or not pixels.size:
+        raise Fault(
+            f"'image' is {list(pixels.shape)} {pixels.dtype}; give pixels [H, W, 3] uint8 RGB"
+        )
+    return pixels
 
 
 def existing_file(name: str) -> Path:
@@ -275,12 +284,12 @@ def check_ids(ids: Sequence[int], model: ModelConfig) -> None:
         raise Fault(f"id {max(ids)} is beyond model.vocab_size {model.vocab_size}")
 
 
-def id_of(item: Mapping[str, Any]) -> str | None:
-    """The ``id`` of a JSON object, where it has one."""
-    value = item.get("id")
+def id_of(item: Mapping[str, Any], key: str = "id") -> str | None:
+    """The ``id`` of a JSON object, or what else names it, where it has one."""
+    value = item.get(key)
     if value is None or (isinstance(value, (str, int)) and not isinstance(value, bool)):
         return None if value is None else str(value)
-    raise Fault(f"'id' must be text or a whole number, not {str(value)[:40]!r}")
+    raise Fault(f"'{key}' must be text or a whole number, not {str(value)[:40]!r}")
 
 
 def once_each(parse: Callable[[Any], Any]) -> Callable[[Any], Any]:

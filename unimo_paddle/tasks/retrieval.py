@@ -34,7 +34,7 @@ from unimo_paddle.models import MatchHead, ModelConfig, UnifiedTransformer
 from unimo_paddle.tasks.base import Arrays, TaskConfig, Tensors
 from unimo_paddle.tasks.classification import check_dropout
 from unimo_paddle.tasks.finetuning import PREDICT, TRAIN_SPLIT, Prediction
-from unimo_paddle.tasks.image_records import ImageTask, Text
+from unimo_paddle.tasks.image_records import ImageTask, Text, check_text_length
 from unimo_paddle.tasks.pooling import check_pooling, pool_pair
 from unimo_paddle.tasks.retrieval_data import (
     MinedNegatives,
@@ -152,6 +152,7 @@ class RetrievalTask(ImageTask):
 
     def __init__(self, config: RetrievalConfig, model: ModelConfig, assets_dir: Path) -> None:
         super().__init__(config.data, model, assets_dir)
+        check_text_length(config.data, model)
         self.config = config
         self.pooling = config.pooling
         self.data: RetrievalDataConfig = config.data

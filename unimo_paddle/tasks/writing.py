@@ -205,12 +205,10 @@ class WritingTask(FineTuningTask):
 
     def score(self, split: str, serve: Callable[[str, Stream], Arrays]) -> dict[str, float]:
         """How likely the targets are; how much written texts have in common with them."""
-        records = self.read_split(split)
-        if not all(map(self.is_labelled, records)):
+        if not self.labelled(split):
             return {}
-        likely = super().predictions(split, serve)
-        metrics = self.measure(likely, [records[item["index"]] for item in likely])
-        return metrics | self.score_texts(split, records, serve)
+        metrics = self.measure(*self._of_labelled(split, super().predictions(split, serve)))
+        return metrics | self.score_texts(split, self.read_split(split), serve)
 
     def score_texts(
         self, split: str, records: Sequence[Any], serve: Callable[[str, Stream], Arrays]
