@@ -155,15 +155,15 @@ def build_trainer(config: RunConfig, *, resume: bool = False) -> Trainer:
 def _tell_changes(path: Path, config: RunConfig) -> None:
     """Name the settings that a resumed run changes: its result is not that of the run before."""
     before = read_tree(path).values if path.is_file() else {}
-    for key, value, now in _changes(before, dump(config)):
+    for key, value, now in changes(before, dump(config)):
         logger.warning("%s was %s in the run that is resumed, and is %s now", key, value, now)
 
 
-def _changes(before: Any, now: Any, key: str = "") -> Iterator[tuple[str, Any, Any]]:
+def changes(before: Any, now: Any, key: str = "") -> Iterator[tuple[str, Any, Any]]:
     """The keys of ``before`` with another value in ``now``, and both; newer keys do not count."""
     if isinstance(before, dict) and isinstance(now, dict):
         for name, value in before.items():
-            yield from _changes(value, now.get(name), f"{key}.{name}" if key else name)
+            yield from changes(value, now.get(name), f"{key}.{name}" if key else name)
     elif before != now:
         yield key, before, now
 

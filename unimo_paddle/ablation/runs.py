@@ -24,7 +24,7 @@ from pathlib import Path
 from tqdm import tqdm
 
 from unimo_paddle.ablation.settings import AblationConfig
-from unimo_paddle.config import parse_training
+from unimo_paddle.config import changes, parse_training
 from unimo_paddle.data.publish import sole_writer
 from unimo_paddle.errors import UserError
 from unimo_paddle.process import die_with_parent
@@ -163,31 +163,17 @@ def _is_done(config: AblationConfig, row: str, seed: int) -> bool:
             )
     settings = folder / CONFIG_NAME
     if settings.is_file():
-        change = _first_change(read_tree(settings).values, dump(parse_training(wanted)[0]))
-        if change is not None:
-            key, before, now = change
+        before, now = read_tree(settings).values, dump(parse_training(wanted)[0])
+        for key, old, new in changes(before, now):
             raise UserError(
-                f"{what} with {key} {before}, but {config.base} now says {now}; {remedy}, or "
-                "choose another output_dir"
+                f"{what} with {key} {old}, but {config.base} now says {new}; {remedy}, or choose "
+                "another output_dir"
             )
     elif is_done and found.base not in ("", config.checksum()):
         raise UserError(
             f"{what} when {config.base} said something else; {remedy}, or choose another output_dir"
         )
     return is_done
-
-
-def _first_change(
-    found: object, wanted: object, key: str = ""
-) -> tuple[str, object, object] | None:
-    """A key of ``found`` with another value in ``wanted``, and both; newer keys do not count."""
-    if not (isinstance(found, dict) and isinstance(wanted, dict)):
-        return None if found == wanted else (key, found, wanted)
-    for name, value in found.items():
-        change = _first_change(value, wanted.get(name), f"{key}.{name}" if key else name)
-        if change is not None:
-            return change
-    return None
 
 
 def _run_one(
