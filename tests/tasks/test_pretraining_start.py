@@ -142,10 +142,10 @@ def test_a_dictionary_is_found_in_a_few_images_at_a_time(
     def of_small_batches(encoder: PretrainingEncoder, records) -> Stream:
         return replace(image_stream(encoder, records), batch_size=4)
 
-    def count(evaluator: Evaluator, name: str, stream: Stream):
+    def count(evaluator: Evaluator, name: str, stream: Stream, **options: Any):
         if name == "describe_patches":
             counts.append(len(stream.records))
-        return serve(evaluator, name, stream)
+        return serve(evaluator, name, stream, **options)
 
     monkeypatch.setattr(PretrainingEncoder, "image_stream", of_small_batches)
     monkeypatch.setattr(Evaluator, "serve", count)
