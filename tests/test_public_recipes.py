@@ -39,7 +39,7 @@ RECIPES = [f"{name}_{size}" for name in NAMES for size in SIZES]
 COMMANDS = {
     "coco_captioning": ("--set coco", "data/coco/regions"),
     "flickr30k_retrieval": ("--set flickr30k", "data/flickr30k/regions"),
-    "snli_ve": ("snli_ve --input", "data/flickr30k/regions"),
+    "snli_ve": ("snli_ve --lower_case --input", "data/flickr30k/regions"),
 }
 REGIONS = "python tools/prepare_data.py regions --format tsv FEATURES.tsv --output"
 OTHERS = "(other formats, or your own detector: docs/regions.md)"
@@ -156,7 +156,7 @@ def test_a_dry_run_prints_files_and_commands(run_tool: Tool, tmp_path: Path) -> 
     options = ("--dry_run", "--model.num_layers", 1)
     done = run_tool("train", "--config", recipe, *options, cwd=tmp_path)
     assert done.returncode == 2, done.stderr
-    command = "karpathy --set coco --input dataset_coco.json --no_images"
+    command = "karpathy --lower_case --set coco --input dataset_coco.json --no_images"
     for line in (
         "missing  data/coco/dev.jsonl (task.data.splits.dev)",
         f"to make it: python tools/prepare_data.py {command}",
