@@ -19,6 +19,8 @@ MIN_COVERAGE ?= 85
 
 SOURCES := $(wildcard pyproject.toml setup.py CMakeLists.txt build_tools/*.py) \
            $(shell find csrc -type f 2>/dev/null)
+# Written anew by whatever installs another Paddle, which the operators are then built for.
+PADDLE_VERSION := $(wildcard $(VENV)/lib/python3*/site-packages/paddle/version/__init__.py)
 CPP_FILES = $(shell find csrc -name '*.h' -o -name '*.cc' -o -name '*.cu' 2>/dev/null)
 PYTHON_FOLDERS := $(wildcard unimo_paddle tools tests build_tools setup.py)
 
@@ -41,8 +43,9 @@ help:  ## show this list
 
 install: $(STAMP)  ## make .venv, build the operators, install the package with its test tools
 
-# Reinstalled only when the packaging or the C++ sources changed: Python files are used in place.
-$(STAMP): $(SOURCES)
+# Reinstalled only when the packaging, the C++ sources or Paddle changed: Python files are used in
+# place.
+$(STAMP): $(SOURCES) $(PADDLE_VERSION)
 	@command -v c++ >/dev/null || { echo 'make: $(NO_COMPILER)' >&2; exit 1; }
 	@$(BIN)/python -m pip --version >/dev/null 2>&1 || { \
 		python="$(PYTHON)"; \
@@ -101,4 +104,5 @@ clean-runs:  ## remove the quick start's run, its data and its results
 
 clean:  ## remove the environment, builds and caches; runs/ stays
 	rm -rf $(VENV) build dist *.egg-info .pytest_cache .ruff_cache .coverage .coverage.*
-	find build_tools unimo_paddle tests tools \( -name __pycache__ -o -name '*.so' \) -prune -exec rm -rf {} +
+	find build_tools unimo_paddle tests tools \( -name __pycache__ -o -name '*.so' \
+		-o -name '*.paddle_version' \) -prune -exec rm -rf {} +

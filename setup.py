@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 import subprocess
 import sys
 from pathlib import Path
@@ -39,6 +40,7 @@ class CMakeBuild(build_ext):
             "pybind11_DIR": pybind11.get_cmake_dir(),
         }
         definitions = [f"-D{name}={value}" for name, value in settings.items()]
+        definitions += shlex.split(os.environ.get("CMAKE_ARGS", ""))  # pip passes no options on
         subprocess.run(["cmake", "-S", ROOT, "-B", build_dir, *definitions], check=True)
         jobs = str(self.parallel or os.cpu_count() or 1)
         subprocess.run(["cmake", "--build", build_dir, "--parallel", jobs], check=True)

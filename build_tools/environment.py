@@ -31,7 +31,9 @@ def target_paths() -> list[str]:
     """The folders of the environment that receives the package.
 
     An isolated build runs the same interpreter with other paths in front, so ``sysconfig`` still
-    names the right folders there; without isolation ``sys.path`` holds them too, and more.
+    names the right folders there; without isolation ``sys.path`` holds them too, and more. This is
+    so of pip. Other installers (uv) run another interpreter, which sees no Paddle that is there:
+    with them the package is built without isolation.
     """
     paths = [sysconfig.get_path("platlib"), sysconfig.get_path("purelib")]
     if site.ENABLE_USER_SITE:

@@ -18,7 +18,8 @@ SOURCE_FOLDERS = ("unimo_paddle", "csrc", "tools", "tests")
 SOURCE_SUFFIXES = {".py", ".h", ".cc", ".cu", ".txt"}
 MODULES = sorted((ROOT / "unimo_paddle").rglob("*.py")) + sorted((ROOT / "tools").glob("*.py"))
 # What readers and tools look for beside the folders; anything else there was left by accident.
-ROOT_FILES = {"CMakeLists.txt", "LICENSE", "Makefile", "pyproject.toml", "ruff.toml", "setup.py"}
+ROOT_FILES = {"CMakeLists.txt", "LICENSE", "MANIFEST.in", "Makefile"}
+ROOT_FILES |= {"pyproject.toml", "ruff.toml", "setup.py"}
 DOCUMENTS = [ROOT / name for name in ("README.md", "CONTRIBUTING.md", "CHANGELOG.md")]
 DOCUMENTS += sorted((ROOT / "docs").rglob("*.md"))
 # Folders in which only someone's own machine keeps a project.

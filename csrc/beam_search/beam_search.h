@@ -23,8 +23,8 @@
 // A search starts with scores 0 for beam 0 and -inf (original) or -1e4 (2k) for the others.
 //
 // Cost: the logits are read once on a CPU, less than twice on a GPU; memory beyond inputs and
-// outputs: a candidate list of K or 2 K entries a beam and on a CPU one number for each 256 tokens
-// of a row in work, on a GPU a list for each 4096 tokens of a beam.
+// outputs: a candidate list of K or 2 K entries a beam and on a CPU two numbers for each 256
+// tokens of a row in work, on a GPU a list for each 4096 tokens of a beam.
 
 #pragma once
 

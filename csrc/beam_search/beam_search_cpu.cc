@@ -11,6 +11,7 @@
 #include "beam_search/candidate.h"
 #include "beam_search/kernel.h"
 #include "common/instruction_sets.h"
+#include "common/workspaces.h"
 
 namespace unimo {
 namespace {
@@ -20,9 +21,9 @@ constexpr float kInfinity = std::numeric_limits<float>::infinity();
 // One beam's logits, with the end token's replaced while it is not allowed.
 class Row {
  public:
-  // spans: scratch, kept from row to row.
+  // scratch [scratch_size]: nothing is allocated here, where threads are at work.
   Row(const BeamKernel& kernel, const BeamSearchInputs& inputs, const BeamSearchSettings& settings,
-      std::int64_t row, std::vector<float>* spans)
+      std::int64_t row, float* scratch)
       : in_(inputs),
         settings_(settings),
         row_(row),
@@ -30,8 +31,13 @@ class Row {
         two_k_(settings.rule == BeamRule::kTwoK),
         too_short_(*inputs.step < settings.min_length),
         end_replaced_(too_short_ && !two_k_),
-        offset_(two_k_ ? inputs.scores[row] : 0.0f) {
-    survey(kernel, spans);
+        offset_(two_k_ ? inputs.scores[row] : 0.0f),
+        maxima_(scratch) {
+    survey(kernel);
+  }
+
+  static std::int64_t scratch_size(const BeamSearchInputs& inputs) {
+    return 2 * (inputs.vocabulary / kSpan + 2);  // both ranges may end within a span
   }
 
   // Fill in the beam's candidates, best first.
@@ -44,7 +50,7 @@ class Row {
     work(std::int64_t{0}, settings_.end_token);
     work(settings_.end_token + 1, in_.vocabulary);
   }
-  void survey(const BeamKernel& kernel, std::vector<float>* spans);
+  void survey(const BeamKernel& kernel);
   float least_of_best(std::int64_t count) const;
   float score_of(float logit) const { return offset_ + ((logit - largest_) - log_sum_); }
   void insert(std::int64_t token, float logit, Candidate* candidates, std::int64_t count);
@@ -56,8 +62,8 @@ class Row {
   const bool two_k_;
   const bool too_short_;
   const bool end_replaced_;
-  const float offset_;  // what ranks is offset + log-probability
-  const float* maxima_ = nullptr;
+  const float offset_;   // what ranks is offset + log-probability
+  float* const maxima_;  // of each span; as much room behind them
   std::int64_t num_spans_ = 0;
   float largest_ = 0.0f;
   float log_sum_ = 0.0f;
@@ -65,15 +71,13 @@ class Row {
 };
 
 // Read the row once.
-void Row::survey(const BeamKernel& kernel, std::vector<float>* spans) {
-  spans->resize(in_.vocabulary / kSpan + 2);  // both ranges may end within a span
+void Row::survey(const BeamKernel& kernel) {
   RunningSum running = {std::numeric_limits<float>::lowest(), 0.0};
   if (end_replaced_) running = {kEndTokenLogit, 1.0};
   for_each_range([&](std::int64_t begin, std::int64_t end) {
-    kernel.survey(logits_ + begin, end - begin, spans->data() + num_spans_, &running);
+    kernel.survey(logits_ + begin, end - begin, maxima_ + num_spans_, &running);
     num_spans_ += (end - begin + kSpan - 1) / kSpan;
   });
-  maxima_ = spans->data();
   largest_ = running.largest;
   // Nothing but -inf has no log-probabilities.
   log_sum_ = running.sum > 0.0 ? static_cast<float>(std::log(running.sum))
@@ -84,9 +88,8 @@ void Row::survey(const BeamKernel& kernel, std::vector<float>* spans) {
 float Row::least_of_best(std::int64_t count) const {
   if (two_k_) count += in_.num_blocked + too_short_;  // a largest one may be banned
   if (count > num_spans_ || std::isnan(offset_ + log_sum_)) return -kInfinity;
-  std::vector<float> best(count);  // in order, the least last
-  std::partial_sort_copy(maxima_, maxima_ + num_spans_, best.begin(), best.end(),
-                         std::greater<float>());
+  float* const best = maxima_ + num_spans_;  // in order, the least last
+  std::partial_sort_copy(maxima_, maxima_ + num_spans_, best, best + count, std::greater<float>());
   return best[count - 1];
 }
 
@@ -167,13 +170,15 @@ void beam_search_step_by(const BeamKernel& kernel, const BeamSearchInputs& input
   const std::int64_t rows = inputs.batch * inputs.beams;
   const std::int64_t count = candidates_per_beam(inputs, settings.rule);
   std::vector<Candidate> candidates(rows * count, Candidate{-kInfinity, -1});
-#pragma omp parallel num_threads(std::max(1, num_threads))
+  const int parallel = std::max(1, num_threads);
+  const Workspaces workspaces(parallel, Row::scratch_size(inputs));
+#pragma omp parallel num_threads(parallel)
   {
-    std::vector<float> spans;
+    float* const scratch = workspaces.of_this_thread();
 #pragma omp for schedule(static)
     for (std::int64_t row = 0; row < rows; ++row) {
       if (!inputs.finished[row]) {
-        Row(kernel, inputs, settings, row, &spans).offer(candidates.data() + row * count, count);
+        Row(kernel, inputs, settings, row, scratch).offer(candidates.data() + row * count, count);
       } else if (settings.rule == BeamRule::kOriginal) {
         candidates[row * count] = {inputs.scores[row], settings.end_token};
       }

@@ -286,7 +286,7 @@ __device__ void rank_beam(const Work& work, std::int64_t row) {
     } else if (!two_k && i == 0) {
       best = make_key(score, static_cast<std::uint32_t>(work.settings.end_token));
     }
-    if (!finished && !two_k) {
+    if (best != 0 && !finished && !two_k) {
       const std::int64_t* const tokens = work.in.blocked_tokens + row * work.in.num_blocked;
       bool found = false;
       for (std::int64_t k = lane; k < work.in.num_blocked; k += kWarp) {

@@ -104,6 +104,6 @@ PD_BUILD_OP(unimo_beam_search_step)
     .Inputs({"logits", "scores", "finished", "step", paddle::Optional("blocked_tokens")})
     .Outputs({"next_scores", "tokens", "parents", "next_finished", "ended_scores", "ended_parents"})
     .Attrs({"end_token: int64_t", "min_length: int64_t", "length_penalty: float", "rule: int"})
-    .SetKernelFn(PD_KERNEL(forward))
+    .SetKernelFn(PD_KERNEL(unimo::Guarded<forward>::run))
     .SetInferShapeFn(PD_INFER_SHAPE(shapes))
     .SetInferDtypeFn(PD_INFER_DTYPE(types));

@@ -1,4 +1,4 @@
-// The kernel for AVX-512 (x86-64-v4).
+// The kernel for AVX-512.
 
 #include "beam_search/kernel_impl.h"
 

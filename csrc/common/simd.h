@@ -7,7 +7,10 @@
 
 #pragma once
 
-#if defined(__AVX512F__)
+#if defined(__FMA__) && !defined(__AVX512F__) && !defined(__clang__) && __GNUC__ < 12
+#define UNIMO_TELLS_FMA
+#endif
+#if defined(__AVX512F__) || defined(UNIMO_TELLS_FMA)
 #include <immintrin.h>
 #endif
 
@@ -76,6 +79,16 @@ static inline DoubleVector widen(Vector value) {
   return __builtin_convertvector(value, DoubleVector);
 }
 
+// sum + a b, in one rounding where there is an instruction for it. GCC 11 parts the product from
+// the sum where a number comes out of two branches, so it is told; others do better by themselves.
+static inline Vector add_product(Vector sum, Vector a, Vector b) {
+#if defined(UNIMO_TELLS_FMA)
+  return _mm256_fmadd_ps(a, b, sum);
+#else
+  return sum + a * b;
+#endif
+}
+
 // The larger of two; b where either is NaN.
 static inline Vector max(Vector a, Vector b) {
 #if defined(__AVX512F__)
@@ -109,25 +122,37 @@ static inline float max_lanes(Vector value) {
 #endif
 }
 
+// Lanes of a, counted from 0, and of b, counted from kLanes. GCC knows clang's builtin from 12 on
+// only, and clang knows none of GCC's.
+template <int... kPlaces>
+static inline Vector pick_lanes(Vector a, Vector b) {
+  static_assert(sizeof...(kPlaces) == kLanes, "a place for each lane");
+#if defined(__clang__)
+  return __builtin_shufflevector(a, b, kPlaces...);
+#else
+  using Places = std::int32_t __attribute__((vector_size(kLanes * sizeof(std::int32_t))));
+  return __builtin_shuffle(a, b, Places{kPlaces...});
+#endif
+}
+
 // a0 b0 a1 b1 ...: of the first halves of two vectors, and of the second ones.
 static inline Vector interleave_low(Vector a, Vector b) {
 #if defined(__AVX512F__)
-  return __builtin_shufflevector(a, b, 0, 16, 1, 17, 2, 18, 3, 19, 4, 20, 5, 21, 6, 22, 7, 23);
+  return pick_lanes<0, 16, 1, 17, 2, 18, 3, 19, 4, 20, 5, 21, 6, 22, 7, 23>(a, b);
 #elif defined(__AVX2__)
-  return __builtin_shufflevector(a, b, 0, 8, 1, 9, 2, 10, 3, 11);
+  return pick_lanes<0, 8, 1, 9, 2, 10, 3, 11>(a, b);
 #else
-  return __builtin_shufflevector(a, b, 0, 4, 1, 5);
+  return pick_lanes<0, 4, 1, 5>(a, b);
 #endif
 }
 
 static inline Vector interleave_high(Vector a, Vector b) {
 #if defined(__AVX512F__)
-  return __builtin_shufflevector(a, b, 8, 24, 9, 25, 10, 26, 11, 27, 12, 28, 13, 29, 14, 30, 15,
-                                 31);
+  return pick_lanes<8, 24, 9, 25, 10, 26, 11, 27, 12, 28, 13, 29, 14, 30, 15, 31>(a, b);
 #elif defined(__AVX2__)
-  return __builtin_shufflevector(a, b, 4, 12, 5, 13, 6, 14, 7, 15);
+  return pick_lanes<4, 12, 5, 13, 6, 14, 7, 15>(a, b);
 #else
-  return __builtin_shufflevector(a, b, 2, 6, 3, 7);
+  return pick_lanes<2, 6, 3, 7>(a, b);
 #endif
 }
 

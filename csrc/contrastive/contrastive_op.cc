@@ -130,7 +130,7 @@ PD_BUILD_OP(unimo_contrastive_logsumexp)
     .Inputs({"rows", "columns", "temperature", "row_group", "column_group", "row_duplicate",
              "column_duplicate"})
     .Outputs({"row_all", "row_positive", "column_all", "column_positive", "kept_scores"})
-    .SetKernelFn(PD_KERNEL(forward))
+    .SetKernelFn(PD_KERNEL(unimo::Guarded<forward>::run))
     .SetInferShapeFn(PD_INFER_SHAPE(forward_shapes))
     .SetInferDtypeFn(PD_INFER_DTYPE(forward_types));
 
@@ -140,4 +140,4 @@ PD_BUILD_GRAD_OP(unimo_contrastive_logsumexp)
              "kept_scores", paddle::Grad("row_all"), paddle::Grad("row_positive"),
              paddle::Grad("column_all"), paddle::Grad("column_positive")})
     .Outputs({paddle::Grad("rows"), paddle::Grad("columns"), paddle::Grad("temperature")})
-    .SetKernelFn(PD_KERNEL(backward));
+    .SetKernelFn(PD_KERNEL(unimo::Guarded<backward>::run));

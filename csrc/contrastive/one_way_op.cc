@@ -80,12 +80,12 @@ PD_BUILD_OP(unimo_contrastive_one_way)
     .Inputs({"rows", "columns", "temperature", "row_group", "column_group", "row_duplicate",
              "column_duplicate", "weights"})
     .Outputs({"loss", "row_gradient", "column_gradient", "temperature_gradient"})
-    .SetKernelFn(PD_KERNEL(forward))
+    .SetKernelFn(PD_KERNEL(unimo::Guarded<forward>::run))
     .SetInferShapeFn(PD_INFER_SHAPE(shapes))
     .SetInferDtypeFn(PD_INFER_DTYPE(types));
 
 PD_BUILD_GRAD_OP(unimo_contrastive_one_way)
     .Inputs({"row_gradient", "column_gradient", "temperature_gradient", paddle::Grad("loss")})
     .Outputs({paddle::Grad("rows"), paddle::Grad("columns"), paddle::Grad("temperature")})
-    .SetKernelFn(PD_KERNEL(backward))
+    .SetKernelFn(PD_KERNEL(unimo::Guarded<backward>::run))
     .SetInferShapeFn(PD_INFER_SHAPE(backward_shapes));

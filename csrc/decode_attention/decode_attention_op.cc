@@ -129,6 +129,6 @@ PD_BUILD_OP(unimo_decode_attention)
     .Inputs({"query", "keys", "values", "memory_keys", "memory_values", "memory_bias", "ancestors",
              "cache"})
     .Outputs({"attended", "extended"})
-    .SetKernelFn(PD_KERNEL(forward))
+    .SetKernelFn(PD_KERNEL(unimo::Guarded<forward>::run))
     .SetInferShapeFn(PD_INFER_SHAPE(shapes))
     .SetInferDtypeFn(PD_INFER_DTYPE(types));

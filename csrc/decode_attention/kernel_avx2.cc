@@ -1,4 +1,4 @@
-// The kernel for AVX2 and FMA (x86-64-v3).
+// The kernel for AVX2 and FMA.
 
 #include "decode_attention/kernel_impl.h"
 

@@ -78,6 +78,6 @@ PD_BUILD_OP(unimo_few_rows_product)
     .Inputs({"rows", "matrix", paddle::Optional("bias")})
     .Outputs({"products"})
     .Attrs({"is_transposed: bool"})
-    .SetKernelFn(PD_KERNEL(forward))
+    .SetKernelFn(PD_KERNEL(unimo::Guarded<forward>::run))
     .SetInferShapeFn(PD_INFER_SHAPE(shapes))
     .SetInferDtypeFn(PD_INFER_DTYPE(types));

@@ -108,7 +108,8 @@ void fill_dots(const FewRowsInputs& in, float* products, std::int64_t first_row,
     }
     for (int m = 0; m < kRows; ++m) {
       const Vector value = load_some(rows + m * in.depth + k, count);
-      for (int j = 0; j < kMatrixRows; ++j) sums[m][j] += value * line[j];
+      // Not left to the compiler: a row's result must not depend on how many there are.
+      for (int j = 0; j < kMatrixRows; ++j) sums[m][j] = add_product(sums[m][j], value, line[j]);
     }
   }
   for (int m = 0; m < kRows; ++m) {

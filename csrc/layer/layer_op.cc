@@ -218,7 +218,7 @@ PD_BUILD_OP(unimo_add_norm)
     .Inputs({"rows", "bias", "residual", "scale", "shift", "seed"})
     .Outputs({"normed", "sums", "means", "deviation"})
     .Attrs({"epsilon: float", "rate: float"})
-    .SetKernelFn(PD_KERNEL(add_norm))
+    .SetKernelFn(PD_KERNEL(unimo::Guarded<add_norm>::run))
     .SetInferShapeFn(PD_INFER_SHAPE(add_norm_shapes))
     .SetInferDtypeFn(PD_INFER_DTYPE(add_norm_types));
 
@@ -227,27 +227,27 @@ PD_BUILD_GRAD_OP(unimo_add_norm)
     .Outputs({paddle::Grad("rows"), paddle::Grad("bias"), paddle::Grad("residual"),
               paddle::Grad("scale"), paddle::Grad("shift")})
     .Attrs({"epsilon: float", "rate: float"})
-    .SetKernelFn(PD_KERNEL(add_norm_gradient))
+    .SetKernelFn(PD_KERNEL(unimo::Guarded<add_norm_gradient>::run))
     .SetInferShapeFn(PD_INFER_SHAPE(add_norm_gradient_shapes));
 
 PD_BUILD_OP(unimo_bias_gelu)
     .Inputs({"rows", "bias"})
     .Outputs({"activated"})
-    .SetKernelFn(PD_KERNEL(bias_gelu))
+    .SetKernelFn(PD_KERNEL(unimo::Guarded<bias_gelu>::run))
     .SetInferShapeFn(PD_INFER_SHAPE(bias_gelu_shapes))
     .SetInferDtypeFn(PD_INFER_DTYPE(bias_gelu_types));
 
 PD_BUILD_GRAD_OP(unimo_bias_gelu)
     .Inputs({"rows", "bias", paddle::Grad("activated")})
     .Outputs({paddle::Grad("rows"), paddle::Grad("bias")})
-    .SetKernelFn(PD_KERNEL(bias_gelu_gradient))
+    .SetKernelFn(PD_KERNEL(unimo::Guarded<bias_gelu_gradient>::run))
     .SetInferShapeFn(PD_INFER_SHAPE(bias_gelu_gradient_shapes));
 
 PD_BUILD_OP(unimo_split_heads)
     .Inputs({"rows", "bias"})
     .Outputs({"heads"})
     .Attrs({"num_heads: int64_t", "factor: float"})
-    .SetKernelFn(PD_KERNEL(split_heads))
+    .SetKernelFn(PD_KERNEL(unimo::Guarded<split_heads>::run))
     .SetInferShapeFn(PD_INFER_SHAPE(split_heads_shapes))
     .SetInferDtypeFn(PD_INFER_DTYPE(split_heads_types));
 
@@ -255,18 +255,18 @@ PD_BUILD_GRAD_OP(unimo_split_heads)
     .Inputs({"bias", paddle::Grad("heads")})
     .Outputs({paddle::Grad("rows"), paddle::Grad("bias")})
     .Attrs({"num_heads: int64_t", "factor: float"})
-    .SetKernelFn(PD_KERNEL(split_heads_gradient))
+    .SetKernelFn(PD_KERNEL(unimo::Guarded<split_heads_gradient>::run))
     .SetInferShapeFn(PD_INFER_SHAPE(split_heads_gradient_shapes));
 
 PD_BUILD_OP(unimo_masked_softmax)
     .Inputs({"scores", "mask"})
     .Outputs({"probabilities"})
-    .SetKernelFn(PD_KERNEL(masked_softmax))
+    .SetKernelFn(PD_KERNEL(unimo::Guarded<masked_softmax>::run))
     .SetInferShapeFn(PD_INFER_SHAPE(masked_softmax_shapes))
     .SetInferDtypeFn(PD_INFER_DTYPE(masked_softmax_types));
 
 PD_BUILD_GRAD_OP(unimo_masked_softmax)
     .Inputs({"probabilities", paddle::Grad("probabilities")})
     .Outputs({paddle::Grad("scores")})
-    .SetKernelFn(PD_KERNEL(masked_softmax_gradient))
+    .SetKernelFn(PD_KERNEL(unimo::Guarded<masked_softmax_gradient>::run))
     .SetInferShapeFn(PD_INFER_SHAPE(masked_softmax_gradient_shapes));

@@ -76,6 +76,6 @@ std::vector<DataType> types(DataType values, DataType, const paddle::optional<Da
 PD_BUILD_OP(unimo_pick_rows)
     .Inputs({"values", "rows", paddle::Optional("behind")})
     .Outputs({"picked"})
-    .SetKernelFn(PD_KERNEL(forward))
+    .SetKernelFn(PD_KERNEL(unimo::Guarded<forward>::run))
     .SetInferShapeFn(PD_INFER_SHAPE(shapes))
     .SetInferDtypeFn(PD_INFER_DTYPE(types));

@@ -175,4 +175,24 @@ inline void check_beam_search(const BeamSearchResult& found, const BeamSearchCas
   check(found.finished == expected.finished, what + " finished");
 }
 
+// Two samples of three beams, of which the second sample's beam 1 has a NaN.
+inline BeamSearchCase nan_case(BeamRule rule, std::int64_t vocabulary) {
+  BeamSearchCase in(2, 3, vocabulary, 1, 9, {1, 3, 0.6f, rule}, 5);
+  in.finished.assign(in.finished.size(), 0);
+  in.blocked_tokens.assign(in.blocked_tokens.size(), -1);
+  in.logits[5 * vocabulary - 1] = NAN;
+  return in;
+}
+
+// The beam comes first, and all its tokens are equal: the lower ones are offered. By the rule 2k
+// the end token, 1, is no next one.
+inline void check_nan_ranks_first(const BeamSearchResult& found, const BeamSearchCase& in) {
+  const bool two_k = in.settings.rule == BeamRule::kTwoK;
+  for (int k = 0; k < 3; ++k) {
+    check(std::isfinite(found.scores[k]), "NaN: another sample");
+    check(std::isnan(found.scores[3 + k]) && found.parents[3 + k] == 1, "NaN: its beam is first");
+    check(found.tokens[3 + k] == (two_k && k > 0 ? k + 1 : k), "NaN: its tokens, the lower first");
+  }
+}
+
 }  // namespace unimo

@@ -79,15 +79,9 @@ void test_equal_scores_rank_by_token(BeamRule rule) {
   check_beam_search(run(in), in, "equal scores on the GPU");
 }
 
-void test_nan_ranks_first(BeamRule rule) {
-  BeamSearchCase in(2, 3, 9001, 1, 9, {1, 3, 0.6f, rule}, 5);
-  in.finished.assign(in.finished.size(), 0);
-  in.logits[4 * in.vocabulary + 7000] = NAN;  // beam 1 of the second sample
-  const BeamSearchResult out = run(in);
-  for (int k = 0; k < 3; ++k) {
-    check(std::isfinite(out.scores[k]), "NaN: another sample");
-    check(std::isnan(out.scores[3 + k]) && out.parents[3 + k] == 1, "NaN: its beam comes first");
-  }
+void test_nan_ranks_first(BeamRule rule, std::int64_t vocabulary) {
+  const BeamSearchCase in = nan_case(rule, vocabulary);
+  check_nan_ranks_first(run(in), in);
 }
 
 }  // namespace
@@ -103,8 +97,10 @@ int main() {
     unimo::test_beam_search(rule);
     unimo::test_best_tokens_are_blocked(rule);
     unimo::test_equal_scores_rank_by_token(rule);
-    unimo::test_nan_ranks_first(rule);
+    unimo::test_nan_ranks_first(rule, 9001);
   }
+  // As many tokens as beams: not one may be lost.
+  unimo::test_nan_ranks_first(unimo::BeamRule::kOriginal, 3);
   unimo::check(cudaDeviceSynchronize() == cudaSuccess, "the GPU reports an error");
   return unimo::report("beam search on a GPU");
 }

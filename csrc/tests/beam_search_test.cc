@@ -2,8 +2,11 @@
 
 #include "beam_search/beam_search.h"
 
+#include <cmath>
+#include <limits>
 #include <string>
 
+#include "beam_search/candidate_key.h"
 #include "beam_search/kernel.h"
 #include "beam_search_case.h"
 #include "common/instruction_sets.h"
@@ -49,6 +52,32 @@ void test_ties_take_the_lower_id() {
   check(out.tokens == std::vector<std::int64_t>({0, 1, 2}), "ties: tokens");
 }
 
+void test_nan_ranks_first(BeamRule rule, std::int64_t vocabulary) {
+  const BeamSearchCase in = nan_case(rule, vocabulary);
+  BeamSearchResult out(6);
+  beam_search_step_cpu(in.inputs(), in.settings, out.outputs(), 1);
+  check_nan_ranks_first(out, in);
+}
+
+// The CUDA form takes the largest key for the first candidate, below ~Key{0} and above 0.
+void test_keys_rank_as_candidates() {
+  const float largest = std::numeric_limits<float>::max();
+  for (const float score :
+       {NAN, -NAN, INFINITY, largest, 0.0f, -0.0f, -1.5f, -largest, -INFINITY}) {
+    for (const std::uint32_t token : {0u, 1u, 50264u, 0xfffffffeu}) {
+      const Key key = make_key(score, token);
+      const std::string what = "key of " + std::to_string(score) + ", " + std::to_string(token);
+      check(key > 0 && key < ~Key{0}, what + ": between the limits");
+      check(key_token(key) == token, what + ": its token");
+      check(std::isnan(score) ? std::isnan(key_score(key)) : key_score(key) == score,
+            what + ": its score");
+      for (const float other : {NAN, INFINITY, 0.0f, -0.0f, -2.0f, -INFINITY}) {
+        check((key > make_key(other, 1)) == ranks_before(score, token, other, 1), what + ": rank");
+      }
+    }
+  }
+}
+
 }  // namespace
 }  // namespace unimo
 
@@ -59,5 +88,9 @@ int main() {
   if (unimo::runs_avx512()) unimo::test_kernel(unimo::kBeamAvx512, "avx512");
 #endif
   unimo::test_ties_take_the_lower_id();
+  unimo::test_nan_ranks_first(unimo::BeamRule::kOriginal, 9001);
+  unimo::test_nan_ranks_first(unimo::BeamRule::kTwoK, 9001);
+  unimo::test_nan_ranks_first(unimo::BeamRule::kOriginal, 3);
+  unimo::test_keys_rank_as_candidates();
   return unimo::report("beam search");
 }

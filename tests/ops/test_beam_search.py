@@ -162,8 +162,11 @@ def test_the_first_step_continues_only_the_first_beam(rule, rest):
 def test_nan_in_gives_nan_out(rule):
     inputs = make_inputs(2, 3, 40, finished=0)
     inputs["logits"][1, 2, 7] = np.nan
-    scores = run(inputs, 0, rule=rule)["scores"]
-    assert np.isfinite(scores[0]).all() and np.isnan(scores[1]).all()
+    result = run(inputs, 0, rule=rule)
+    assert np.isfinite(result["scores"][0]).all() and np.isnan(result["scores"][1]).all()
+    first_three = [0, 1, 2] if rule == "original" else [0, 2, 3]  # token 1 ends
+    np.testing.assert_array_equal(result["tokens"][1], first_three)
+    np.testing.assert_array_equal(result["parents"][1], [2, 2, 2])
 
 
 @pytest.mark.parametrize("dtype", ["float16", "bfloat16"])

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
+
 import numpy as np
 import paddle
 import pytest
@@ -12,6 +15,31 @@ from unimo_paddle.ops.decode_attention import (
     decode_attention_reference,
     no_words,
 )
+
+# Scores of 512 texts over 100,000 places take 205 MB; 64 MB of address space are left.
+SCARCE = """
+import resource
+import paddle
+from unimo_paddle.ops.decode_attention import Memory, decode_attention, no_words
+
+length = 100_000
+keys, values = paddle.zeros([1, 1, 1, length]), paddle.zeros([1, 1, length, 1])
+memory = Memory(keys, values, paddle.zeros([1, length]))
+
+def attend(texts):
+    rows, table = paddle.zeros([1, texts, 1]), paddle.zeros([1, texts, 1], "int64")
+    decode_attention(rows, rows, rows, memory, table, no_words(table[..., 0], 1))
+
+attend(1)  # loads libraries
+with open("/proc/self/statm") as file:
+    used = int(file.read().split()[0]) * resource.getpagesize()
+_, hard = resource.getrlimit(resource.RLIMIT_AS)
+resource.setrlimit(resource.RLIMIT_AS, (used + 64 * 2**20, hard))
+try:
+    attend(512)
+except MemoryError:
+    print("refused")
+"""
 
 SIZES = [  # B, K, H, d, L
     (1, 1, 1, 4, 1),
@@ -78,6 +106,12 @@ def test_a_cache_grows_seldom() -> None:
         _, cache = decode_attention(*rows, memory, paddle.to_tensor(ancestors), cache)
         capacities.append(cache.shape[1])
     assert capacities == [8] * 8 + [16] * 8 + [32] * 2
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="the address space is limited as Linux does")
+def test_too_little_memory_is_an_error_and_not_the_end() -> None:
+    done = subprocess.run([sys.executable, "-c", SCARCE], capture_output=True, text=True)
+    assert (done.returncode, done.stdout) == (0, "refused\n"), done.stderr
 
 
 def test_nan_stays_in_its_text() -> None:

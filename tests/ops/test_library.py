@@ -94,6 +94,22 @@ def test_a_library_that_was_never_built_is_one_clear_error(monkeypatch, tmp_path
         library.load_operators()
 
 
+@pytest.mark.parametrize(
+    ("file", "told"), [("3.2.9\n", r"Paddle 3\.2\.9"), (None, "Paddle of unknown version")]
+)
+def test_a_library_built_for_another_paddle_is_one_clear_error(monkeypatch, tmp_path, file, told):
+    path = tmp_path / "_operators.so"
+    path.touch()
+    if file is not None:
+        path.with_name("_operators.paddle_version").write_text(file)
+    monkeypatch.setattr(library, "LIBRARY_PATH", path)
+    library.load_operators.cache_clear()
+    installed = paddle.version.full_version
+    message = f"are built for {told}, but {installed} is installed: .*; build .* 'make install'"
+    with pytest.raises(UserError, match=message):
+        library.load_operators()
+
+
 def test_a_fresh_process_serves_an_exported_program_with_equal_numbers(tmp_path):
     features = np.random.default_rng(0).normal(size=(6, 4)).astype(np.float32)
     ids = np.arange(6)

@@ -14,8 +14,12 @@ ROOT = Path(__file__).resolve().parents[2]
 
 @pytest.mark.slow
 @pytest.mark.skipif(not shutil.which("cmake"), reason="CMake is not here")
-def test_the_core_passes_its_tests_under_the_sanitizers(tmp_path):
+@pytest.mark.parametrize("compiler", ["c++", "g++-11"])  # what is here, and the oldest that serves
+def test_the_core_passes_its_tests_under_the_sanitizers(tmp_path, compiler):
+    if not shutil.which(compiler):
+        pytest.skip(f"{compiler} is not here")
     options = {
+        "CMAKE_CXX_COMPILER": compiler,
         "UNIMO_PADDLE": "OFF",
         "UNIMO_PYTHON": "OFF",
         "UNIMO_CUDA": "OFF",

@@ -11,6 +11,7 @@ from paddle.utils import cpp_extension
 from unimo_paddle.errors import UserError
 
 LIBRARY_PATH = Path(__file__).with_name("_operators.so")
+VERSION_SUFFIX = ".paddle_version"  # of the file beside it that names the Paddle it was built for
 
 
 @functools.cache
@@ -24,7 +25,24 @@ def load_operators() -> None:
             f"the compiled operators are missing: {LIBRARY_PATH} does not exist; "
             "build them with 'pip install -e .' in the repository"
         )
+    _check_paddle()
     cpp_extension.load_op_meta_info_and_register_op(str(LIBRARY_PATH))
+
+
+def _check_paddle() -> None:
+    """Refuse a library that was built for another Paddle.
+
+    Its symbols may be gone there, or worse, be there and lay their arguments out in another way.
+    """
+    path = LIBRARY_PATH.with_suffix(VERSION_SUFFIX)
+    built_for = path.read_text("utf-8").strip() if path.is_file() else "of unknown version"
+    installed = paddle.version.full_version
+    if built_for != installed:
+        raise UserError(
+            f"the compiled operators are built for Paddle {built_for}, but {installed} is "
+            f"installed: {LIBRARY_PATH}; build them again with 'make install' or "
+            "'pip install -e .' in the repository"
+        )
 
 
 def run_operator(name: str, *arguments: object) -> list[paddle.Tensor]:

@@ -8,13 +8,11 @@
 #include <algorithm>
 #include <atomic>
 #include <cmath>
-#include <cstdlib>
 #include <limits>
-#include <memory>
-#include <new>
 #include <thread>
 #include <vector>
 
+#include "common/workspaces.h"
 #include "contrastive/contrastive.h"
 #include "contrastive/cpu/dispatch.h"
 
@@ -101,29 +99,6 @@ class Blocks {
   std::vector<Block> blocks_;
   std::int64_t num_kept_ = 0;  // floats, edges of tiles included
   std::int64_t num_kept_pairs_ = 0;
-};
-
-struct AlignedFree {
-  void operator()(float* memory) const { std::free(memory); }
-};
-
-// A workspace for each thread. They are allocated before threads start: what is thrown within a
-// parallel region ends the process.
-class Workspaces {
- public:
-  Workspaces(int num_threads, std::size_t count)
-      : stride_((count + kLine - 1) / kLine * kLine),
-        memory_(static_cast<float*>(
-            std::aligned_alloc(kLine * sizeof(float), num_threads * stride_ * sizeof(float)))) {
-    if (memory_ == nullptr) throw std::bad_alloc();
-  }
-  float* of_this_thread() const { return memory_.get() + omp_get_thread_num() * stride_; }
-
- private:
-  static constexpr std::size_t kLine = 64 / sizeof(float);  // kernels want this alignment
-
-  std::size_t stride_;
-  std::unique_ptr<float[], AlignedFree> memory_;
 };
 
 void wait_for_turn(const std::atomic<int>& done, int turn) {

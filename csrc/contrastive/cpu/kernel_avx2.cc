@@ -1,4 +1,4 @@
-// The kernel for AVX2 and FMA (x86-64-v3).
+// The kernel for AVX2 and FMA.
 
 // clang-format off: the numbers decide what the panels hold.
 #include "contrastive/cpu/numbers_float32.h"

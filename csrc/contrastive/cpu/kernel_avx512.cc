@@ -1,4 +1,4 @@
-// The kernel for AVX-512 (x86-64-v4).
+// The kernel for AVX-512.
 
 // clang-format off: the numbers decide what the panels hold.
 #include "contrastive/cpu/numbers_float32.h"
