@@ -102,6 +102,16 @@ def test_span_lengths_are_geometric():
     assert abs(np.mean(np.array(lengths) == 1) - 0.5) < 0.05
 
 
+def test_rows_that_are_no_tokens_stand_for_no_word():
+    tokens = np.array([5, 9, 11])
+    shown = set()
+    for ids, rng in draws(300, 30):
+        masked = mask_spans(ids, OPENS_WORD, rng, TEXT, tokens=tokens)
+        at = masked.input_ids[masked.positions]
+        shown |= set(at[(at != masked.labels) & (at != MASK)].tolist())
+    assert shown == set(tokens.tolist())
+
+
 def test_four_fifths_become_mask_a_tenth_random_and_a_tenth_stays():
     kinds = {"mask": 0, "random": 0, "kept": 0}
     for ids, rng in draws(300, 300):

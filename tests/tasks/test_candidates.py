@@ -43,6 +43,7 @@ class Encoder:
     def __init__(self) -> None:
         self.texts: list[str] = []
         self.images: list[Path | LabelledImage] = []
+        self.met: list[tuple[str, ...]] = []
         self.broken: set[Path] = set()
 
     def encode_text(self, text: str) -> dict[str, np.ndarray]:
@@ -50,10 +51,11 @@ class Encoder:
         ids = np.array([0, 2], np.int64)
         return {"input_ids": ids, "position_ids": ids, "text_mask": np.ones(2, np.float32)}
 
-    def encode_image(self, image: Path | LabelledImage, rng) -> dict[str, np.ndarray]:
+    def encode_image(self, image: Path | LabelledImage, rng, captions) -> dict[str, np.ndarray]:
         if image in self.broken:
             raise BadSample(str(image), "broken")
         self.images.append(image)
+        self.met.append(captions)
         return {
             "region_features": np.ones((3, SIZE), np.float32),
             "region_boxes": np.ones((3, 5), np.float32),
@@ -77,8 +79,8 @@ def mined(candidates, scenes_dir: Path) -> Mined:
 
 
 def draw(encoder: Encoder, records, contrast: ContrastConfig, number=3, caption=1, seed=0, **files):
-    made = Candidates(contrast, encoder, records, **files)
-    return made.sample(number, caption, np.random.default_rng(seed))
+    made, rng = Candidates(contrast, encoder, records, **files), np.random.default_rng(seed)
+    return made.encode(made.draw(number, caption, rng), records[number].captions, rng)
 
 
 def test_rewrites_begin_with_the_caption_then_what_is_true_then_what_is_not(
@@ -145,6 +147,8 @@ def test_settings_that_would_do_nothing_are_refused() -> None:
         PretrainingDataConfig(
             source="files", pairs="a", splits={"dev": "b"}, split_rewrites={"test": "c"}
         )
+    with pytest.raises(UserError, match=r"statements has no regions of its images"):
+        PretrainingDataConfig(statements=("a",), image=ImageConfig(kind="regions"))
     with pytest.raises(UserError, match="but rewrites_per_pair is 0"):
         ContrastConfig(rewrite_kinds=("object",))
 
@@ -157,6 +161,19 @@ def test_mined_images_and_texts_are_those_of_the_record(records, mined) -> None:
     assert set(encoder.texts) <= {item.text for item in mined.texts(3)}
     assert sample["mined_image_region_features"].shape == (2, 3, SIZE)
     assert sample["mined_text_weights"].tolist() == [1.0] * 3
+
+
+def test_texts_that_tell_of_the_image_keep_it_as_it_is(records, rewritten, mined) -> None:
+    contrast = ContrastConfig(
+        rewrites_per_pair=3, others_per_pair=2, texts_per_pair=2, images_per_pair=1
+    )
+    encoder = Encoder()
+    made = Candidates(contrast, encoder, records, rewrites=rewritten, mined=mined)
+    drawn = made.draw(3, 1, np.random.default_rng(0))
+    assert len(drawn.rewrites) == 4 and len(drawn.others) == len(drawn.texts) == 2
+    assert drawn.told == [*drawn.rewrites, *drawn.texts]
+    made.encode(drawn, records[3].captions, np.random.default_rng(0))
+    assert encoder.met == [records[3].captions]  # of the mined image
 
 
 def test_an_image_that_cannot_be_used_counts_as_absent(records, mined) -> None:

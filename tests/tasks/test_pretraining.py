@@ -60,6 +60,26 @@ def test_a_step_contrasts_several_captions_of_an_image(make_trainer, count: int)
     assert np.isfinite(trainer.runner.run(program_of(trainer), batch)["loss"]).all()
 
 
+@pytest.mark.parametrize("chunks", [0, 2], ids=["whole", "in chunks"])
+def test_regions_are_learnt_from_captions_without_language_objectives(make_trainer, chunks) -> None:
+    changes = {
+        "task.weights.masked_language": 0.0,
+        "task.weights.seq2seq_language": 0.0,
+        "task.contrastive_chunk_size": chunks,
+        "optimizer.warmup_ratio": 0.0,
+        "optimizer.weight_decay": 0.0,
+        "train.max_steps": 1,
+    }
+    if not chunks:
+        changes["task.weights.contrastive"] = 0.0
+    trainer = make_trainer(changes=changes)
+    batch = trainer.loader.batch(0)
+    assert "hidden_text_input_ids" in batch and "hidden_text_labels" not in batch
+    before = trainer.runner.value("pos_embedding").copy()
+    trainer.train()
+    assert not np.array_equal(trainer.runner.value("pos_embedding"), before)
+
+
 SPLITS = ("train", "test")
 
 

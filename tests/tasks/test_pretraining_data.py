@@ -9,7 +9,10 @@ import numpy as np
 import pytest
 
 from unimo_paddle.config import load_evaluator
+from unimo_paddle.data.rewriting import RewrittenCaptions
+from unimo_paddle.data.sources import read_pairs
 from unimo_paddle.errors import UserError
+from unimo_paddle.tasks import pretraining_data
 from unimo_paddle.tasks.pretraining import PretrainingConfig
 from unimo_paddle.tasks.pretraining_settings import ObjectiveWeights, PretrainingDataConfig
 
@@ -99,3 +102,32 @@ def test_a_damaged_first_image_costs_no_picture(trained_run: Path, tmp_path: Pat
     after = task.pictures("test", evaluator.serve)
     assert after.keys() == before.keys()
     assert not np.array_equal(after["attention"], before["attention"])  # of the second image
+
+
+def test_an_image_is_mirrored_against_none_of_its_rewrites(
+    make_trainer, candidates, scenes_dir: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    trainer = make_trainer(
+        changes={
+            "task.data.rewrites": str(candidates["rewrites"]),
+            "task.data.mined": str(candidates["mined"]),
+            "task.contrast": {"rewrites_per_pair": 3, "others_per_pair": 2, "texts_per_pair": 1},
+        }
+    )
+    plain, met = pretraining_data.choose_view, []
+
+    def watch(image, config, *, rng, captions):
+        met.append(captions)
+        return plain(image, config, rng=rng, captions=captions)
+
+    monkeypatch.setattr(pretraining_data, "choose_view", watch)
+    streams = trainer.task.training_streams(trainer.config.batch_size)
+    (stream,) = (stream for stream in streams if stream.name == "pairs")
+    stream.encode(3, np.random.default_rng(0))
+    ((caption, same, *negatives, sentence),) = met
+    records = read_pairs(scenes_dir / "train.jsonl").records
+    rewritten, number = RewrittenCaptions(candidates["rewrites"], records), 3
+    place = records[number].captions.index(caption)
+    assert caption == same and sentence not in records[number].captions
+    assert set(negatives) <= {item.text for item in rewritten.negatives(number, place)}
+    assert len(negatives) == 3

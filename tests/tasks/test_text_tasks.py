@@ -244,8 +244,11 @@ def test_a_classifier_follows_the_order_of_the_original(classifier) -> None:
 def test_a_writer_follows_the_order_of_the_original(tmp_path: Path) -> None:
     rows = [f"{text}\tno" for text in TEXTS]
     train = write(tmp_path / "train.tsv", "src\ttgt", rows)
-    found = order_of(seq2seq(tmp_path, train=train, compatibility="original"), 2)
-    assert found == [by_seed(len(TEXTS), epoch, 0).tolist() for epoch in (0, 1)]
+    task = seq2seq(tmp_path, train=train, compatibility="original")
+    for seed in (0, 5):
+        task.prepare(seed)
+        found = order_of(task, 2)
+        assert found == [by_seed(len(TEXTS), epoch, seed).tolist() for epoch in (0, 1)]
 
 
 def test_training_hides_a_share_of_the_tokens_and_measuring_none(tmp_path: Path) -> None:

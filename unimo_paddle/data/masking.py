@@ -130,6 +130,8 @@ def mask_spans(
     opens_word: np.ndarray,
     rng: np.random.Generator,
     config: TextMaskingConfig,
+    *,
+    tokens: np.ndarray | None = None,
 ) -> MaskedText:
     """Hide spans of whole words; the result has [CLS] and [SEP] around it.
 
@@ -140,7 +142,10 @@ def mask_spans(
     Args:
         ids: [n] of a text, without special tokens, n >= 1.
         opens_word: [V] True where a token begins a word; the last row is [MASK].
+        tokens: ids of which some stand for hidden tokens; by default all between the special ones.
     """
+    if tokens is None:
+        tokens = np.arange(len(FIRST_SPECIALS), len(opens_word) - 1)
     ids = np.asarray(ids, np.int64)
     sizes = _word_sizes(ids, opens_word)
     budget = max(1, round(config.span_share * len(ids)))
@@ -159,17 +164,21 @@ def mask_spans(
     input_ids = np.concatenate([[CLS_ID], ids, [SEP_ID]])
     positions = 1 + np.flatnonzero(np.repeat(hidden, sizes))
     labels = input_ids[positions]
-    input_ids[positions] = _replace(labels, len(opens_word), rng, config)
+    input_ids[positions] = _replace(labels, tokens, len(opens_word) - 1, rng, config)
     return MaskedText(input_ids, positions, labels)
 
 
 def _replace(
-    labels: np.ndarray, vocab_size: int, rng: np.random.Generator, config: TextMaskingConfig
+    labels: np.ndarray,
+    tokens: np.ndarray,
+    mask_id: int,
+    rng: np.random.Generator,
+    config: TextMaskingConfig,
 ) -> np.ndarray:
     draw = rng.random(len(labels))
-    random_ids = rng.integers(len(FIRST_SPECIALS), vocab_size - 1, len(labels))
+    random_ids = tokens[rng.integers(0, len(tokens), len(labels))]
     shown = np.where(draw < config.mask_share + config.random_share, random_ids, labels)
-    return np.where(draw < config.mask_share, vocab_size - 1, shown)
+    return np.where(draw < config.mask_share, mask_id, shown)
 
 
 def fragment(

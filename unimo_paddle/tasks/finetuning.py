@@ -83,6 +83,7 @@ class FineTuningTask(Task):
         self.model = model
         self.assets_dir = assets_dir
         self.vocabulary = Vocabulary(data.tokenizer, model, assets_dir)
+        self._seed = 0  # of the run, as soon as it is known
         self._splits: dict[str, Sequence[Any]] = {}
         self._labelled: dict[str, list[int]] = {}
 
@@ -131,7 +132,7 @@ class FineTuningTask(Task):
 
     def original_order(self, count: int, epoch: int) -> np.ndarray:
         """The order of ``count`` records in an epoch of the original."""
-        return by_seed(count, epoch, 0)
+        return by_seed(count, epoch, self._seed)
 
     def length(self, record: Any) -> int | None:
         """A number that grows with the record's length, to batch like with like; None: do not.
@@ -151,6 +152,7 @@ class FineTuningTask(Task):
 
     def prepare(self, seed: int) -> None:
         """Load the vocabulary, or train it on the texts of the training records."""
+        self._seed = seed
         self.vocabulary.prepare(self._corpus)
         self.save_assets(self.assets_dir)
 

@@ -119,10 +119,10 @@ class PretrainingConfig(TaskConfig):
                 "task.data.image.kind to patches or objects and task.masked_pair_share above 0"
             )
         self._check_streams()
-        if not 0 < self.min_temperature <= self.temperature <= 1:
+        if not (0 < self.min_temperature <= self.temperature <= 1 and self.min_temperature < 1):
             raise UserError(
                 f"task.temperature is {self.temperature}; give a number from "
-                f"task.min_temperature {self.min_temperature} (above 0) to 1"
+                f"task.min_temperature {self.min_temperature} (above 0, below 1) to 1"
             )
         if self.pooling not in ("first", "mean", "places"):
             raise UserError(f"task.pooling is {self.pooling!r}; choose first, mean or places")
@@ -131,11 +131,9 @@ class PretrainingConfig(TaskConfig):
         """Refuse objectives that no stream brings anything to: their heads would learn nothing."""
         if self.masked_pair_share:
             return
-        # Statements are read for their words.
-        statements = ("statements",) if self.uses_language else ()
         for kind, streams in (
-            ("language", ("texts", *statements)),
-            ("region", ("images", *statements)),
+            ("language", ("texts", "statements")),
+            ("region", ("images", "statements")),
         ):
             names = [name for name, x in vars(self.weights).items() if kind in name and x]
             if names and not any(getattr(self.mixture, name) for name in streams):
@@ -268,10 +266,13 @@ class PretrainingTask(Task):
     def _stream_sizes(self, batch_size: int) -> dict[str, int]:
         """Samples of each stream; streams that no objective needs get none."""
         shares = dict(vars(self.config.mixture))
+        uses_names = self.config.weights.object_names > 0
         if not self.config.uses_language:
-            shares["texts"] = shares["statements"] = 0.0
+            shares["texts"] = 0.0
         if not self.config.uses_regions:
             shares["images"] = 0.0
+        if not (self.config.uses_language or self.config.uses_regions or uses_names):
+            shares["statements"] = 0.0
         total = sum(shares.values())
         if not shares["pairs"]:
             raise UserError("task.mixture.pairs is 0; pre-training needs pairs, give them a share")

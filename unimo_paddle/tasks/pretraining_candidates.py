@@ -9,6 +9,7 @@ from __future__ import annotations
 import logging
 import os
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -110,6 +111,30 @@ def list_mined(
     return mined.lists(images=contrast.images_per_pair > 0, texts=contrast.texts_per_pair > 0)
 
 
+@dataclass(frozen=True)
+class Drawn:
+    """What a pair is contrasted with beside its batch; None where there is too little of a kind.
+
+    Args:
+        rewrites: the caption itself where it is read with the image, what is true, what is false.
+        others: captions of other images.
+        images, texts: mined ones.
+    """
+
+    rewrites: list[str | None]
+    others: list[str | None]
+    images: list[ImageRecord | None]
+    texts: list[str | None]
+
+    @property
+    def told(self) -> list[str]:
+        """Texts that were chosen for being true or false of the image as it is.
+
+        Of its mirror image they may be the other; those of other images are chosen for nothing.
+        """
+        return [text for text in (*self.rewrites, *self.texts) if text is not None]
+
+
 class Candidates:
     """Draws what a pair is contrasted with beside its batch.
 
@@ -138,19 +163,33 @@ class Candidates:
         self._mined = mined
         self._labelled = labelled
 
-    def sample(self, number: int, caption: int, rng: np.random.Generator) -> Sample:
-        """The fields of the candidates of a record, beside one of its captions."""
-        contrast, found = self._contrast, {}
-        if contrast.num_rewrites:
-            found |= self._texts(REWRITE, self._draw_rewrites(number, caption, rng))
-        if contrast.images_per_pair:
-            count = contrast.images_per_pair
-            drawn = self._mined.draw_images(number, count, rng) if self._mined else []
-            found |= self._images(_fill([self._record(item.path) for item in drawn], count), rng)
-        if contrast.texts_per_pair:
-            count = contrast.texts_per_pair
-            drawn = self._mined.draw_texts(number, count, rng) if self._mined else []
-            found |= self._texts(MINED_TEXT, _fill([item.text for item in drawn], count))
+    def draw(self, number: int, caption: int, rng: np.random.Generator) -> Drawn:
+        """The candidates of a record, beside one of its captions."""
+        contrast, mined = self._contrast, self._mined
+        record = self._records[number]
+        rewrites, others = self._draw_rewrites(number, caption, rng), []
+        if contrast.others_per_pair:
+            others = self._draw_others(record, rng)
+        count = contrast.images_per_pair
+        images = mined.draw_images(number, count, rng) if mined and count else []
+        images = _fill([self._record(item.path) for item in images], count)
+        count = contrast.texts_per_pair
+        texts = mined.draw_texts(number, count, rng) if mined and count else []
+        return Drawn(rewrites, others, images, _fill([item.text for item in texts], count))
+
+    def encode(self, drawn: Drawn, captions: Sequence[str], rng: np.random.Generator) -> Sample:
+        """The fields of the candidates.
+
+        Args:
+            captions: of the pair, which the mined images meet.
+        """
+        found: Sample = {}
+        if drawn.rewrites or drawn.others:
+            found |= self._texts(REWRITE, [*drawn.rewrites, *drawn.others])
+        if drawn.images:
+            found |= self._images(drawn.images, captions, rng)
+        if drawn.texts:
+            found |= self._texts(MINED_TEXT, drawn.texts)
         return found
 
     def _draw_rewrites(
@@ -172,8 +211,6 @@ class Candidates:
                 contrast.rewrites_per_pair,
                 rng,
             )
-        if contrast.others_per_pair:
-            texts += self._draw_others(record, rng)
         return texts
 
     def _draw_others(self, own: PairRecord, rng: np.random.Generator) -> list[str | None]:
@@ -197,7 +234,12 @@ class Candidates:
             return path
         return self._labelled.get(Path(os.path.realpath(path)))  # as they were read
 
-    def _images(self, records: Sequence[ImageRecord | None], rng: np.random.Generator) -> Sample:
+    def _images(
+        self,
+        records: Sequence[ImageRecord | None],
+        captions: Sequence[str],
+        rng: np.random.Generator,
+    ) -> Sample:
         """Images as they are augmented for training; one that cannot be used counts as absent."""
         size = self._encoder.model.region_feature_size
         nothing = _no_image(self._encoder.config.image, size)
@@ -206,7 +248,7 @@ class Candidates:
             sample = nothing
             if record is not None:
                 try:
-                    sample = self._encoder.encode_image(record, rng)
+                    sample = self._encoder.encode_image(record, rng, captions)
                 except BadSample:
                     record = None
             encoded.append(sample)

@@ -21,7 +21,6 @@ from unimo_paddle.data.image_files import read_image
 from unimo_paddle.data.images import choose_view, encode_regions, encode_view
 from unimo_paddle.data.leaks import check_leaks
 from unimo_paddle.data.loader import Stream
-from unimo_paddle.data.masking import fragment, mask_spans
 from unimo_paddle.data.objects import encode_objects
 from unimo_paddle.data.scenes import IMAGES_ONLY, ensure_image_objects, ensure_scenes
 from unimo_paddle.data.sources import (
@@ -44,7 +43,6 @@ from unimo_paddle.tasks.pretraining_fields import (
     caption_inputs,
     prefix_sample,
     prefixed,
-    text_targets,
 )
 from unimo_paddle.tasks.pretraining_regions import RegionTargets
 from unimo_paddle.tasks.pretraining_settings import (
@@ -52,6 +50,7 @@ from unimo_paddle.tasks.pretraining_settings import (
     ObjectiveWeights,
     PretrainingDataConfig,
 )
+from unimo_paddle.tasks.pretraining_words import WordTargets
 from unimo_paddle.tasks.segments import TEXT_INPUTS, check_image, image_inputs
 from unimo_paddle.tasks.vocabulary import Vocabulary
 
@@ -82,7 +81,7 @@ class PretrainingEncoder:
         self.open_stores = functools.cache(config.open_stores)
         self.vocabulary = Vocabulary(config.tokenizer, model, assets_dir)
         self.targets = RegionTargets(config, assets_dir, weights=weights, uses_regions=uses_regions)
-        self.first_position = model.first_position
+        self.words = WordTargets(config, model, weights=weights, uses_language=uses_language)
 
     # ---- assets
 
@@ -217,10 +216,14 @@ class PretrainingEncoder:
             known = len(ids[number])
             order = rng.permutation(known) if is_training else np.arange(known)
             chosen = [int(i) for i in np.resize(order, count)]
-            found = self._encode_pair(
-                records[number], ids[number], chosen, rng, is_training=is_training
-            )
-            return found | candidates.sample(number, chosen[0], rng)
+            drawn, record = candidates.draw(number, chosen[0], rng), records[number]
+            texts = [record.captions[i] for i in chosen]
+            captions = [ids[number][i] for i in chosen]
+            # What the image is like may be told by what it is contrasted with, too.
+            view_rng, told = rng if is_training else None, [*texts, *drawn.told]
+            found = self.encode_image(record, view_rng, told)
+            found |= self._encode_pair(found, record, texts, captions, rng)
+            return found | candidates.encode(drawn, texts, rng)
 
         return Stream("pairs", range(len(records)), encode, fields, batch_size)
 
@@ -239,7 +242,7 @@ class PretrainingEncoder:
         pieces = [
             piece
             for ids in self.tokenizer.encode_batch(texts)
-            for piece in split_at_words(ids, self.tokenizer.opens_word, self._fragment_room)
+            for piece in split_at_words(ids, self.tokenizer.opens_word, self.words.fragment_room)
         ]
         lengths = np.array([len(piece) for piece in pieces])
         fields = self.masked_fields("texts")
@@ -281,45 +284,20 @@ class PretrainingEncoder:
     def masked_fields(self, stream: str) -> tuple[Field, ...]:
         """What the objectives on hidden words and regions read of a stream."""
         if stream == "texts":
-            return prefixed("texts_", text_targets())
+            return prefixed("texts_", self.words.fields())
         image = (*self.inputs(), *self.targets.fields())
         if stream == "images":
             return prefixed("images_", image)
-        words = text_targets() if self.uses_language else ()
-        fields = (*image, *self.targets.object_fields(), *words)
+        fields = (*self.targets.fields(), *self.targets.object_fields())
+        is_read = fields or self.uses_language  # else nothing is encoded jointly
+        fields = (*self.inputs(), *fields, *(self.words.fields() if is_read else ()))
         return prefixed("statements_", fields) if stream == "statements" else fields
 
     # ---- encoding
 
-    @property
-    def _room(self) -> int:
-        """Tokens of a text beside [CLS] and [SEP]."""
-        most = min(self.config.max_text_length, self.model.max_text_length)
-        return most - 2
-
-    @property
-    def _max_fragments(self) -> int:
-        """Fragments whose two marks each take at most a quarter of the room, and one always."""
-        return max(1, min(self.config.text_masking.max_fragments, self._room // 8))
-
-    @property
-    def _fragment_room(self) -> int:
-        """Tokens of a text that may be cut into fragments, whose marks take the rest."""
-        return self._room - 2 * self._max_fragments
-
     def encode_text(self, text: str) -> Sample:
         """A text alone: [CLS] words [SEP]."""
-        return self._with_marks(self.tokenizer.encode(text))
-
-    def _with_marks(self, ids: Sequence[int]) -> Sample:
-        tokenizer = self.tokenizer
-        marked = np.array([tokenizer.cls_id, *ids[: self._room], tokenizer.sep_id], np.int64)
-        positions = np.arange(len(marked)) + self.first_position
-        return {
-            "input_ids": marked,
-            "position_ids": positions,
-            "text_mask": np.ones(len(marked), np.float32),
-        }
+        return self.words.mark(self.tokenizer.encode(text), self.tokenizer)
 
     def encode_image(
         self,
@@ -356,21 +334,17 @@ class PretrainingEncoder:
 
     def _encode_pair(
         self,
+        image: Sample,
         record: PairRecord,
+        texts: Sequence[str],
         captions: Sequence[Sequence[int]],
-        chosen: Sequence[int],
         rng: np.random.Generator,
-        *,
-        is_training: bool,
     ) -> Sample:
-        """An image with some of its captions; the first of them is also seen jointly."""
-        texts = [record.captions[i] for i in chosen]
-        sample = self.encode_image(record, rng if is_training else None, texts)
-        sample |= self.targets.hide(sample, record, rng)
-        marked = [self._with_marks(captions[i]) for i in chosen]
+        """Beside an image some of its captions; the first of them is also seen jointly."""
+        sample = self.targets.hide(image, record, rng)
+        marked = [self.words.mark(ids, self.tokenizer) for ids in captions]
         sample |= marked[0] | prefix_sample("caption_", collate(marked, TEXT_INPUTS))
-        if self.uses_language:
-            sample |= self._hide_words(captions[chosen[0]], rng)
+        sample |= self._hide_words(captions[0], rng)
         sample["group"] = np.int64(record.group)
         sample["caption_group"] = np.array([zlib.crc32(text.encode()) for text in texts], np.int64)
         return sample
@@ -391,27 +365,4 @@ class PretrainingEncoder:
         return prefix_sample("images_", sample | self.targets.hide(sample, image, rng))
 
     def _hide_words(self, ids: Sequence[int], rng: np.random.Generator) -> Sample:
-        """Spans or fragments with equal chances, or the one that has a weight."""
-        opens_word, weights = self.tokenizer.opens_word, self.weights
-        masking = replace(self.config.text_masking, max_fragments=self._max_fragments)
-        share = weights.seq2seq_language and (0.5 if weights.masked_language else 1.0)
-        if rng.random() < share:
-            ids = ids[: self._fragment_room]
-            text = fragment(ids, opens_word, rng, masking, first_position=self.first_position)
-            order, position_ids, is_seq2seq = text.text_order, text.position_ids, 1.0
-        else:
-            text = mask_spans(ids[: self._room], opens_word, rng, masking)
-            order = np.zeros(len(text.input_ids), np.int64)
-            position_ids = np.arange(len(text.input_ids)) + self.first_position
-            is_seq2seq = 0.0
-        num_predicted = len(text.positions)
-        return {
-            "hidden_text_input_ids": text.input_ids,
-            "hidden_text_position_ids": position_ids,
-            "hidden_text_mask": np.ones(len(text.input_ids), np.float32),
-            "hidden_text_text_order": order,
-            "hidden_text_positions": text.positions,
-            "hidden_text_labels": text.labels,
-            "hidden_text_weights": np.ones(num_predicted, np.float32),
-            "hidden_text_seq2seq": np.full(num_predicted, is_seq2seq, np.float32),
-        }
+        return self.words.hide(ids, self.tokenizer, rng)

@@ -35,13 +35,20 @@ def object_targets(num_names: int) -> tuple[Field, ...]:
     )
 
 
-def text_targets() -> tuple[Field, ...]:
-    """The text with hidden words or fragments, and what is predicted where."""
+def hidden_text_inputs() -> tuple[Field, ...]:
+    """The text that is read beside hidden regions, with its own words hidden or whole."""
     return (
         Field("hidden_text_input_ids", (None,), "int64", PADDING_ID),
         Field("hidden_text_position_ids", (None,), "int64", PADDING_ID),
         Field("hidden_text_mask", (None,), "float32", 0),
         Field("hidden_text_text_order", (None,), "int64", 0),
+    )
+
+
+def text_targets() -> tuple[Field, ...]:
+    """The text with hidden words or fragments, and what is predicted where."""
+    return (
+        *hidden_text_inputs(),
         Field("hidden_text_positions", (None,), "int64", 0),
         Field("hidden_text_labels", (None,), "int64", 0),
         Field("hidden_text_weights", (None,), "float32", 0),

@@ -143,7 +143,7 @@ class PretrainingObjectives:
             }
             inputs["text_mask"] = batch[f"{hidden_text}mask"]
         encoding = network.transformer(**inputs)
-        if has_text:
+        if f"{prefix}hidden_text_positions" in batch:
             names = ("positions", "labels", "weights", "seq2seq")
             positions, labels, weights, seq2seq = (batch[hidden_text + name] for name in names)
             hidden_words = gather_positions(encoding.text, positions)

@@ -63,6 +63,11 @@ class PretrainingDataConfig:
                     f"task.data.split_rewrites.{name} is of no split; choose of "
                     f"{', '.join(known) or 'what task.data.splits names, which is nothing yet'}"
                 )
+        if self.statements and self.image.kind == "regions":
+            raise UserError(
+                "task.data.statements has no regions of its images, but task.data.image.kind is "
+                "regions; leave the statements out, or set the kind to patches or objects"
+            )
         check_stores(self.regions, self.source, self.image)
         lows = {"captions_per_image": 1, "max_text_length": 8, "num_visual_words": 2}
         lows |= {"num_region_classes": 2, "num_object_names": 1}
@@ -102,11 +107,6 @@ class ContrastConfig:
                 f"task.contrast.joint_every is {self.joint_every}, but nothing is read jointly; "
                 "set it to 1, or ask for rewrites, others or paraphrases with joint_scores"
             )
-        if self.rewrite_kinds and not self.rewrites_per_pair:
-            raise UserError(
-                f"task.contrast.rewrite_kinds is {list(self.rewrite_kinds)}, but rewrites_per_pair "
-                "is 0; give at least 1, or leave the kinds out"
-            )
         if self.logarithm not in ("kind", "direction", "pair"):
             raise UserError(
                 f"task.contrast.logarithm is {self.logarithm!r}; choose kind, direction or pair"
@@ -117,6 +117,11 @@ class ContrastConfig:
                     f"task.contrast.rewrite_kinds holds {kind!r}; choose of "
                     f"{', '.join(NEGATIVE_KINDS)}"
                 )
+        if self.rewrite_kinds and not self.rewrites_per_pair:
+            raise UserError(
+                f"task.contrast.rewrite_kinds is {list(self.rewrite_kinds)}, but rewrites_per_pair "
+                "is 0; give at least 1, or leave the kinds out"
+            )
 
     @property
     def uses_joint_scores(self) -> bool:
