@@ -324,7 +324,7 @@ def test_coqa_becomes_a_row_a_turn(run_import, read_sources, tmp_path: Path) -> 
     first, second = read_sources(output / "dev.tsv", DialogueConfig)
     assert (first.knowledge, first.turns) == ("Ann has a boat. It is red.", ("What has Ann?",))
     assert second.turns == ("What has Ann?", "a boat", "Which colour?")
-    assert second.target == "red"
+    assert (second.target, second.answers) == ("red", ("red", "dark red"))
     rows = [row.split("\t") for row in (output / "dev.tsv").read_text().splitlines()]
     assert [row[0] for row in rows] == ["qid", "story1_1", "story1_2"]
     assert [row[-1] for row in rows] == [
