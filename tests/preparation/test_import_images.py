@@ -319,6 +319,19 @@ def test_vqa_questions_with_answers(run_import, tmp_path: Path, coco_images: Pat
     assert "100.0% of train.jsonl" in remark
 
 
+def test_vqa_questions_to_which_somebody_said_nothing(
+    run_import, tmp_path: Path, coco_images: Path
+) -> None:
+    """The official program counts them, so the denominator must."""
+    files = vqa_files(tmp_path, YES, annotation(9001, "number", *[""] * 6, *["2"] * 4))
+    options = ("--dev", *files, "--images", "coco_images", "--min_count", 1)
+    output = run_import(vqa, *options)
+    task = VqaConfig(data=ImageDataConfig(**IMAGE)).build(MODEL, tmp_path / "assets")
+    _, second = task.read(output / "dev.jsonl")
+    assert second.answers == ("",) * 6 + ("2",) * 4
+    assert list(read_answers(output / "answers.txt")) == ["yes"]
+
+
 def test_somebodys_list_of_answers_is_not_overwritten(
     run_import, tmp_path: Path, coco_images: Path
 ) -> None:
@@ -342,7 +355,7 @@ def test_rare_answers_leave_no_list(run_import, tmp_path: Path, coco_images: Pat
     ("second", "message"),
     [
         (annotation(9009, "number", "2"), "questions[1]: question 9001 has no annotation in"),
-        (TWO | {"answers": []}, "annotations[1]: an answer is empty, or there is none"),
+        (TWO | {"answers": []}, "annotations[1]: 'answers' is empty"),
         (TWO | {"answers": [{"text": "2"}]}, "annotations[1]: key 'answer' is missing"),
     ],
 )

@@ -296,7 +296,9 @@ def _parse_statement(line: str, folder: Folder) -> _Statement:
     if "hypothesis" in record:
         text = f"{text_of(record, 'hypothesis')} {text_of(record, 'label')}"
     elif "answers" in record:
-        answers = texts_of(record, "answers", required=True)
+        answers = [*filter(None, texts_of(record, "answers", required=True, may_be_empty=True))]
+        if not answers:
+            raise Fault("all 'answers' are empty")
         text = f"{text_of(record, 'question')} {Counter(answers).most_common(1)[0][0]}"
     else:
         text = f"{text_of(record, 'question')} {text_of(record, 'answer')}"
