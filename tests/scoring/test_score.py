@@ -58,6 +58,18 @@ def test_sentences_within_a_line_are_separated(score, write) -> None:
     assert score(*command, "--sentence_separator", "<q>").scores["rouge_l"] == 1.0
 
 
+def test_marks_of_bytes_and_carriage_returns_are_no_words(score, write, tmp_path: Path) -> None:
+    references = write("r.txt", ["a dog", "a cat"])
+    hypotheses = tmp_path / "h.txt"
+    hypotheses.write_bytes(b"\xef\xbb\xbfa\rdog\r\na cat\r\n")
+    command = ["texts", "--hypotheses", hypotheses, "--references", references]
+    assert score(*command, "--metrics", "bleu").scores["bleu_2"] == 1.0
+    results = tmp_path / "results.json"
+    results.write_bytes(b"\xef\xbb\xbf" + json.dumps(RESULTS).encode())
+    annotations = write("annotations.json", ANNOTATIONS)
+    assert score("coco", "--results", results, "--annotations", annotations).code == 0
+
+
 def test_treebank_words_and_lower_case_are_a_choice(score, write) -> None:
     files = write("h.txt", ["A dog ."]), write("r.txt", ["a dog"])
     command = ["texts", "--hypotheses", files[0], "--references", files[1], "--metrics", "bleu"]
