@@ -58,6 +58,13 @@ def test_sentences_within_a_line_are_separated(score, write) -> None:
     assert score(*command, "--sentence_separator", "<q>").scores["rouge_l"] == 1.0
 
 
+def test_a_separator_in_capitals_is_found_before_lower_case(score, write) -> None:
+    files = write("h.txt", ["B C [SEP] a b"]), write("r.txt", ["a b [SEP] b c"])
+    command = ["texts", "--hypotheses", files[0], "--references", files[1], "--metrics", "rouge"]
+    command += ["--lowercase", "--sentence_separator", "[SEP]"]
+    assert score(*command).scores["rouge_l"] == 1.0
+
+
 def test_marks_of_bytes_and_carriage_returns_are_no_words(score, write, tmp_path: Path) -> None:
     references = write("r.txt", ["a dog", "a cat"])
     hypotheses = tmp_path / "h.txt"
