@@ -339,10 +339,17 @@ def test_turns_in_lower_case_are_still_turns(run_import, read_sources, tmp_path:
     assert second.turns == ("what has ann?", "a boat", "which colour?")
 
 
+def test_a_person_who_answered_nothing_is_no_damage(run_import, tmp_path: Path) -> None:
+    coqa_file(tmp_path / "dev.json", more=[{"input_text": " ", "turn_id": 2}])
+    output = run_import(coqa, "--dev", "dev.json")
+    last = (output / "dev.tsv").read_text().splitlines()[-1]
+    assert last.endswith('\t["red", "dark red", ""]')
+
+
 @pytest.mark.parametrize("more", [None, 5, "red"])
 def test_answers_of_people_that_are_no_list_are_named(run_import, tmp_path: Path, more) -> None:
     coqa_file(tmp_path / "dev.json", more=more)
-    with pytest.raises(UserError, match=r"dev\.json: data\[0\]: '1' is '.*', of the wrong kind"):
+    with pytest.raises(UserError, match=r"2 of 2 records .* data\[0\]: '1' is '.*', of the wrong"):
         run_import(coqa, "--dev", "dev.json")
 
 
