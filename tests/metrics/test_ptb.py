@@ -58,3 +58,9 @@ def test_quotes_and_white_space_of_any_kind_are_taken() -> None:
         "here",
     ]
     assert caption_words("") == []
+
+
+@pytest.mark.parametrize("mark", ["\u2013", "\u2014", "\u2015", "\u2026"])
+def test_dashes_and_dots_of_one_letter_are_no_words(mark: str) -> None:
+    """Stanford's tokenizer writes them as two hyphens and three periods, which the scorer drops."""
+    assert caption_words(f"a dog {mark} brown{mark}white{mark}") == ["a", "dog", "brown", "white"]
