@@ -19,7 +19,10 @@ MARKS_IN_ASCII = str.maketrans(MARKS)  # as Stanford's tokenizer writes them
 TITLES = ("mr", "mrs", "ms", "dr", "prof", "st", "jr", "sr", "gen", "lt", "sgt")
 OTHERS = ("ave", "vs", "etc", "inc", "ltd", "co", "corp", "dept", "approx")
 ABBREVIATIONS = frozenset((*TITLES, *OTHERS))
-SENTENCE_END = re.compile(r"(?<![\w.])([^\W\d_]{2,})\.(?=\s)")
+# Numbers, what follows an apostrophe, and what follows a number are no abbreviations.
+SENTENCE_END = re.compile(
+    r"((?<![\w.])[^\W\d_]{2,}|\w'[a-z]?|\d[^\W_]*)\.(?=[\"')\]}]*\s)", re.IGNORECASE
+)
 LAST_ABBREVIATION = re.compile(r"(?<![\w.])((?:[^\W\d_]\.)+|[^\W\d_]+\.)$")
 # What Stanford's tokenizer keeps in one piece and nltk does not, in characters that it knows not.
 KEPT_WHOLE = re.compile(r"(?<=[A-Z])&(?=[A-Z])|[?!]{2,}")
