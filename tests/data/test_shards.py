@@ -63,6 +63,19 @@ def test_lines_may_name_members_of_shards(pattern: Path) -> None:
     assert "image '01.tar/gone.png' does not exist" in bad.reason
 
 
+def test_a_folder_may_be_called_like_a_shard(tmp_path: Path) -> None:
+    pattern = write_shards(tmp_path / "all.tar/of.tar")
+    record = read_pairs(pattern)[8]
+    np.testing.assert_array_equal(read_image(record.image), draw_picture(8, size=(24, 32)))
+
+
+@pytest.mark.parametrize("name", ["000.TAR", "000.tar.gz", "000"])
+def test_shards_called_otherwise_are_refused(tmp_path: Path, name: str) -> None:
+    write_shard(tmp_path / name, {"0.png": picture_bytes(0), "0.txt": b"a boat"})
+    with pytest.raises(UserError, match=r"names no shards: .* NAME\.tar; rename or unpack them"):
+        shards.list_shards(tmp_path / name)
+
+
 def test_what_a_json_member_says(tmp_path: Path) -> None:
     box = {"box": [0, 0, 1, 1], "names": ["sea"]}
     path = write_shard(
