@@ -146,6 +146,20 @@ def test_spoilt_results_are_named(score, write, results, parts) -> None:
     assert_one_error(score_captions(score, write, results), *parts)
 
 
+@pytest.mark.parametrize(
+    ("text", "part"),
+    [
+        ("[" * 200_000, "its JSON is nested too deeply"),
+        ('[{"image_id": ' + "1" * 5000 + "}]", "its JSON holds a number of too many digits"),
+    ],
+)
+def test_json_that_python_cannot_hold_is_told(score, write, tmp_path, text, part) -> None:
+    (tmp_path / "results.json").write_text(text)
+    annotations = write("annotations.json", ANNOTATIONS)
+    outcome = score("coco", "--results", tmp_path / "results.json", "--annotations", annotations)
+    assert_one_error(outcome, f"results.json: {part}")
+
+
 def test_spoilt_annotations_are_named(score, write, tmp_path: Path) -> None:
     outcome = score_captions(score, write, RESULTS, {"images": []})
     assert_one_error(outcome, "annotations.json", "no object with 'annotations'")
@@ -329,6 +343,13 @@ def test_owners_of_other_scores_are_refused(score, write) -> None:
     assert_one_error(outcome, "o.npy: give 3 rows from 0 to 2")
     outcome = score("recall", "--scores", owners, "--texts_per_image", 2)
     assert_one_error(outcome, "o.npy has shape [2]; give 2 dimensions")
+
+
+@pytest.mark.parametrize("kind", ["<U3", "<M8[s]", "c16"])
+def test_scores_that_are_no_numbers_are_refused(score, write, kind: str) -> None:
+    path = write("s.npy", np.zeros((2, 2), kind))
+    outcome = score("recall", "--scores", path, "--texts_per_image", 1)
+    assert_one_error(outcome, "s.npy holds values of type", "give numbers")
 
 
 @pytest.mark.parametrize("content", [b"", b"no array", b"PK\x03\x04 no archive"])

@@ -60,6 +60,10 @@ def read_json(path: Path, list_name: str | None = None) -> list[Any]:
         value = json.loads("\n".join(read_lines(path)))
     except json.JSONDecodeError as error:
         raise UserError(f"{path} line {error.lineno}: no JSON, {error.msg}; mend it") from None
+    except RecursionError:
+        raise UserError(f"{path}: its JSON is nested too deeply to be read; mend it") from None
+    except ValueError:  # Python's limit
+        raise UserError(f"{path}: its JSON holds a number of too many digits; mend it") from None
     if list_name is not None:
         if not isinstance(value, dict) or list_name not in value:
             raise UserError(f"{path}: no object with {list_name!r}; give the published file")

@@ -71,10 +71,17 @@ def _numbers(path: Path) -> list[float]:
     if items is None:
         return read_numbers(path)
     values = in_order(path, items, "value", (int, float))
-    broken = next((value for value in values if not math.isfinite(value)), None)
+    broken = next((value for value in values if not _is_finite(value)), None)
     if broken is not None:
-        raise UserError(f"{path}: a 'value' is {broken}, which is no number; mend it")
+        raise UserError(f"{path}: a 'value' is {broken!s:.40}, which is no number; mend it")
     return values
+
+
+def _is_finite(value: float) -> bool:
+    try:
+        return math.isfinite(value)
+    except OverflowError:  # a whole number beyond the largest float
+        return False
 
 
 def _is_positive(classes: np.ndarray) -> np.ndarray:
