@@ -97,6 +97,13 @@ def test_what_a_json_member_says(tmp_path: Path) -> None:
     assert (second.captions, third.captions) == (("one", "two"), ("other",))
 
 
+@pytest.mark.parametrize("mark", ["\u2028", "\u0085", "\x0b", "\x1e"])
+def test_a_caption_ends_with_its_line_alone(tmp_path: Path, mark: str) -> None:
+    members = {"0.jpg": b"x", "0.txt": f"a boat{mark}at sea\r\na ship\n".encode()}
+    (record,) = read_pairs(write_shard(tmp_path / "0.tar", members))
+    assert record.captions == (f"a boat{mark}at sea", "a ship")
+
+
 def test_samples_that_cannot_be_used_are_named(tmp_path: Path) -> None:
     members = {"0.jpg": b"x", "0.txt": b"good", "1.jpg": b"x", "2.txt": b"alone", "3.jpg": b"x"}
     members |= {"3.txt": b"\xff", "4.jpg": b"x", "4.json": b"[]", "5.jpg": b"x", "5.txt": b" \n"}

@@ -214,6 +214,16 @@ def test_stories_of_an_address_list(run_import, read_sources, tmp_path: Path) ->
     assert bad["where"] == "lists/all_val.txt:2" and "there is no story" in bad["reason"]
 
 
+def test_a_sentence_of_a_story_ends_with_its_line_alone(
+    run_import, read_sources, tmp_path: Path
+) -> None:
+    write_story(tmp_path / "cnn", STORY.replace("Ships sailed\n", "Ships\u2028sailed\n"))
+    write_lines(tmp_path / "lists/all_val.txt", ADDRESSES[0])
+    options = ("--set", "cnndm", "--stories", "cnn", "--url_lists", "lists")
+    (record,) = read_sources(run_import(summaries, *options) / "dev.tsv")
+    assert record.target == "Ships sailed . They came back ."
+
+
 def test_a_story_that_cannot_be_read_is_named(run_import, tmp_path: Path) -> None:
     write_story(tmp_path / "cnn", STORY)
     (story,) = (tmp_path / "cnn").iterdir()

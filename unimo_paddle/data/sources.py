@@ -141,7 +141,8 @@ def _said_of_image(texts: dict[str, str | None]) -> dict[str, Any]:
             raise Fault(f"its {suffix} is not UTF-8 text of at most {MAX_TEXT_BYTES} bytes")
     record = parse_object(texts[".json"]) if ".json" in texts else {}
     if "captions" not in record:
-        lines = [line for line in texts.get(".txt", "").splitlines() if line.strip()]
+        # Not where Unicode sees other ends of lines: those are white space within a caption.
+        lines = [line for line in texts.get(".txt", "").split("\n") if line.strip()]
         record["captions"] = lines or [record[key] for key in ("caption",) if key in record]
     if not record["captions"]:
         raise Fault("nothing is said of it: there is no line in a .txt and no caption in a .json")
