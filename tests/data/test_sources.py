@@ -255,7 +255,7 @@ def test_a_text_source_without_use_is_refused(tmp_path, content, options, messag
 
 def test_images_are_listed_in_order_of_their_names(folder):
     (folder / "images" / "more").mkdir()
-    for name in ("more/c.JPG", "notes.txt", "0.webp"):
+    for name in ("more/c.JPG", "notes.txt", "0.webp", ".12.b.png", "more/._c.JPG"):
         (folder / "images" / name).write_bytes(b"x")
     names = [path.name for path in read_images(folder / "images")]
     assert names == ["0.webp", "a.png", "b.png", "c.JPG"]

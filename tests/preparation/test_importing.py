@@ -229,6 +229,19 @@ def test_images_of_others_are_not_overwritten(run_import, captions: tuple, tmp_p
     assert mine.read_text() == "x" * (size - 1) + "\n"
 
 
+def test_a_copy_that_fails_leaves_nothing(
+    run_import, captions: tuple, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fill_disk(source: Path, target: Path) -> None:
+        target.write_bytes(b"half")
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(image_folder.shutil, "copyfile", fill_disk)
+    with pytest.raises(OSError, match="No space left"):
+        run_import(*captions, "--copy_images")
+    assert not list((tmp_path / "data/flickr8k/images").iterdir())
+
+
 def test_copies_are_not_made_again(run_import, captions: tuple) -> None:
     """A killed import of many images goes on where it was."""
     output = run_import(*captions, "--copy_images")

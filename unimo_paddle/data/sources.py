@@ -265,7 +265,10 @@ def read_texts(
 
 
 def read_images(folder: Path | str) -> Source[Path]:
-    """List the images of shards, or the files in and below a folder in order of their names."""
+    """List the images of shards, or the files in and below a folder in order of their names.
+
+    Hidden files are none: what is not written to its end yet, or what a system keeps beside files.
+    """
     folder = Path(folder)
     if is_sharded(folder):
         return Source(list_images(folder))
@@ -275,7 +278,7 @@ def read_images(folder: Path | str) -> Source[Path]:
     names = sorted(
         str(path.relative_to(folder))
         for path in folder.rglob("*")
-        if path.suffix.lower() in IMAGE_SUFFIXES
+        if path.suffix.lower() in IMAGE_SUFFIXES and not path.name.startswith(".")
     )
     if not names:
         raise UserError(f"image folder {folder} holds no {', '.join(IMAGE_SUFFIXES)} file")
