@@ -313,6 +313,16 @@ def test_labels_are_scored(score, write) -> None:
     assert_one_error(score(*command, "mse"), "metric 'mse' is unknown")
 
 
+@pytest.mark.parametrize("metric", ["accuracy", "pearson"])
+def test_labels_of_other_predictions_are_refused(score, write, metric: str) -> None:
+    files = write("p.txt", [1, 0, 1]), write("l.txt", [1, 0]), write("none.txt", [])
+    command = ["labels", "--metrics", metric, "--predictions"]
+    outcome = score(*command, files[0], "--labels", files[1])
+    assert_one_error(outcome, "l.txt has 2 records and", "p.txt 3; give the label of each")
+    outcome = score(*command, files[2], "--labels", files[2])
+    assert_one_error(outcome, "none.txt holds no predictions")
+
+
 def test_undefined_correlations_are_zero(score, write) -> None:
     files = write("p.txt", [1, 1, 1]), write("l.txt", [1, 0, 0])
     command = ["labels", "--predictions", files[0], "--labels", files[1], "--metrics"]

@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import argparse
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -57,8 +57,19 @@ def measure(arguments: argparse.Namespace) -> list[Score]:
             raise UserError(f"metric {name!r} is unknown; give some of {', '.join(METRICS)}")
         read = _numbers if name in OF_NUMBERS else _classes
         columns = [np.array(read(path)) for path in paths]
+        _check_lengths(paths, [len(column) for column in columns])
         scores.append(whole_score(name, METRICS[name], *columns, with_interval=arguments.intervals))
     return scores
+
+
+def _check_lengths(paths: Sequence[Path], lengths: Sequence[int]) -> None:
+    if lengths[0] != lengths[1]:
+        raise UserError(
+            f"{paths[1]} has {lengths[1]} records and {paths[0]} {lengths[0]}; give the label of "
+            "each prediction in its place"
+        )
+    if not lengths[0]:
+        raise UserError(f"{paths[0]} holds no predictions; give one a line")
 
 
 def _classes(path: Path) -> list[str]:
