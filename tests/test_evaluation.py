@@ -20,6 +20,7 @@ from unimo_paddle.evaluation import (
     write_predictions,
     write_report,
 )
+from unimo_paddle.scoring.report import Score, write_scores
 
 pytestmark = pytest.mark.usefixtures("static_graph")
 
@@ -117,6 +118,33 @@ def test_report_is_read_back(tmp_path: Path) -> None:
     path = write_report(tmp_path, "dev", METRICS)
     assert path == tmp_path / "evaluation-dev.json"
     assert json.loads(path.read_text("utf-8")) == METRICS
+
+
+@pytest.mark.parametrize(
+    "write",
+    [
+        lambda folder: write_predictions(folder / "x", [{"label": "1"}]),
+        lambda folder: write_report(folder, "dev", METRICS),
+        lambda folder: write_scores(folder / "x", [Score("f1", 0.5)]),
+    ],
+    ids=["predictions", "report", "scores"],
+)
+def test_what_a_failing_disk_cuts_off_leaves_the_earlier_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, write
+) -> None:
+    write(tmp_path)
+    (path,) = tmp_path.iterdir()
+    path.write_text("earlier")
+
+    def fail(unfinished: Path, text: str, *encoding: str) -> None:
+        with unfinished.open("w") as file:
+            file.write(text[:5])
+        raise OSError("no space left")
+
+    with monkeypatch.context() as patched, pytest.raises(OSError, match="no space left"):
+        patched.setattr(Path, "write_text", fail)
+        write(tmp_path)
+    assert list(tmp_path.iterdir()) == [path] and path.read_text() == "earlier"
 
 
 def test_predictions_are_written_into_a_new_folder(tmp_path: Path) -> None:

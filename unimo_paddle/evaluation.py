@@ -17,6 +17,7 @@ from unimo_paddle import distributed
 from unimo_paddle.checkpoint import describe_mismatch
 from unimo_paddle.data.fields import Batch
 from unimo_paddle.data.loader import Stream
+from unimo_paddle.data.publish import write_whole
 from unimo_paddle.data.sweep import check_sweep, share_of_sweep, sweep
 from unimo_paddle.errors import UserError
 from unimo_paddle.metrics.retrieval import RECALL_DEPTHS
@@ -214,14 +215,13 @@ def write_predictions(path: Path, predictions: Sequence[Mapping[str, Any]]) -> N
     if not predictions:
         raise UserError("this task predicts nothing of single records; leave --predictions out")
     lines = (json.dumps(item, ensure_ascii=False) + "\n" for item in predictions)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text("".join(lines), "utf-8")
+    write_whole(path, "".join(lines))
 
 
 def write_report(folder: Path, split: str, metrics: Mapping[str, Any]) -> Path:
     """Write ``evaluation-SPLIT.json`` into the run's folder."""
     path = folder / f"evaluation-{split}.json"
-    path.write_text(json.dumps(metrics, indent=1) + "\n", "utf-8")
+    write_whole(path, json.dumps(metrics, indent=1) + "\n")
     return path
 
 

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from unimo_paddle.data.publish import name_unfinished, publish, sole_writer
+from unimo_paddle.data.publish import name_unfinished, publish, sole_writer, write_whole
 from unimo_paddle.data.scenes import SceneConfig, dataset, ensure_scenes
 from unimo_paddle.errors import UserError
 
@@ -37,6 +37,29 @@ def test_what_is_there_is_left_alone(tmp_path: Path) -> None:
     (tmp_path / "made").write_text("mine")
     publish(tmp_path / "made", lambda path: pytest.fail("written again"))
     assert (tmp_path / "made").read_text() == "mine"
+
+
+def test_a_text_is_replaced_whole_or_stays(tmp_path: Path, monkeypatch) -> None:
+    path = tmp_path / "deep" / "made.jsonl"
+    write_whole(path, "first")
+
+    def fail(source: Path, target: Path) -> None:
+        assert source.read_text() == "second" and path.read_text() == "first"
+        raise OSError("no space left")
+
+    with monkeypatch.context() as patched, pytest.raises(OSError, match="no space left"):
+        patched.setattr(os, "replace", fail)
+        write_whole(path, "second")
+    assert path.read_text() == "first" and list(path.parent.iterdir()) == [path]
+    write_whole(path, "third")
+    assert path.read_text() == "third" and list(path.parent.iterdir()) == [path]
+
+
+def test_a_link_is_written_to_and_stays_one(tmp_path: Path) -> None:
+    """``/dev/stdout`` is one."""
+    (tmp_path / "link").symlink_to(tmp_path / "made")
+    write_whole(tmp_path / "link", "text")
+    assert (tmp_path / "link").is_symlink() and (tmp_path / "made").read_text() == "text"
 
 
 def test_the_second_of_two_discards_its_folder(tmp_path: Path) -> None:

@@ -63,6 +63,19 @@ def test_lines_may_name_members_of_shards(pattern: Path) -> None:
     assert "image '01.tar/gone.png' does not exist" in bad.reason
 
 
+def test_a_folder_may_be_called_like_a_shard(tmp_path: Path) -> None:
+    pattern = write_shards(tmp_path / "all.tar/of.tar")
+    record = read_pairs(pattern)[8]
+    np.testing.assert_array_equal(read_image(record.image), draw_picture(8, size=(24, 32)))
+
+
+@pytest.mark.parametrize("name", ["000.TAR", "000.tar.gz", "000"])
+def test_shards_called_otherwise_are_refused(tmp_path: Path, name: str) -> None:
+    write_shard(tmp_path / name, {"0.png": picture_bytes(0), "0.txt": b"a boat"})
+    with pytest.raises(UserError, match=r"names no shards: .* NAME\.tar; rename or unpack them"):
+        shards.list_shards(tmp_path / name)
+
+
 def test_what_a_json_member_says(tmp_path: Path) -> None:
     box = {"box": [0, 0, 1, 1], "names": ["sea"]}
     path = write_shard(
@@ -82,6 +95,13 @@ def test_what_a_json_member_says(tmp_path: Path) -> None:
     first, second, third = read_pairs(path)
     assert first.captions == ("one",) and first.objects[0].names == ("sea",)
     assert (second.captions, third.captions) == (("one", "two"), ("other",))
+
+
+@pytest.mark.parametrize("mark", ["\u2028", "\u0085", "\x0b", "\x1e"])
+def test_a_caption_ends_with_its_line_alone(tmp_path: Path, mark: str) -> None:
+    members = {"0.jpg": b"x", "0.txt": f"a boat{mark}at sea\r\na ship\n".encode()}
+    (record,) = read_pairs(write_shard(tmp_path / "0.tar", members))
+    assert record.captions == (f"a boat{mark}at sea", "a ship")
 
 
 def test_samples_that_cannot_be_used_are_named(tmp_path: Path) -> None:

@@ -255,7 +255,7 @@ def test_a_text_source_without_use_is_refused(tmp_path, content, options, messag
 
 def test_images_are_listed_in_order_of_their_names(folder):
     (folder / "images" / "more").mkdir()
-    for name in ("more/c.JPG", "notes.txt", "0.webp"):
+    for name in ("more/c.JPG", "notes.txt", "0.webp", ".12.b.png", "more/._c.JPG"):
         (folder / "images" / name).write_bytes(b"x")
     names = [path.name for path in read_images(folder / "images")]
     assert names == ["0.webp", "a.png", "b.png", "c.JPG"]
@@ -281,7 +281,11 @@ def test_statements_of_an_image_become_one_record(folder):
     questions = write(
         folder,
         {"image": "images/a.png", "question": "what is it?", "answer": "a dog"},
-        {"image": "images/b.png", "question": "how many?", "answers": ["two", "2", "two"]},
+        {
+            "image": "images/b.png",
+            "question": "how many?",
+            "answers": ["", "2", "", "two", "", "2"],
+        },
         {"image": "images/a.png", "question": "where?", "answer": "left", "kind": "place"},
     )
     sentences = folder / "sentences.jsonl"
@@ -290,7 +294,7 @@ def test_statements_of_an_image_become_one_record(folder):
     first, second = read_statements([questions, sentences])
     assert (first.image.name, second.image.name) == ("a.png", "b.png")
     assert first.captions == ("what is it? a dog", "where? left", "it sleeps neutral")
-    assert second.captions == ("how many? two",)
+    assert second.captions == ("how many? 2",)
     assert first.group != second.group
     assert read_statements([]) == []
 
@@ -301,6 +305,7 @@ def test_statements_of_an_image_become_one_record(folder):
         ({"image": "images/a.png", "question": "where?"}, "'answer' is missing"),
         ({"image": "images/a.png", "answer": "left"}, "'question' is missing"),
         ({"image": "images/a.png", "question": "a", "answers": []}, "'answers' is empty"),
+        ({"image": "images/a.png", "question": "a", "answers": [""]}, "all 'answers' are empty"),
         ({"image": "images/a.png", "hypothesis": "a"}, "'label' is missing"),
         ({"image": "images/none.png", "question": "a", "answer": "b"}, "does not exist"),
     ],

@@ -50,6 +50,21 @@ def test_words_are_those_of_stanfords_tokenizer(caption: str, words: str) -> Non
     assert " ".join(caption_words(caption)) == words
 
 
+@pytest.mark.parametrize(
+    ("caption", "words"),
+    [
+        ("A bus numbered 51. It is red.", "a bus numbered 51 it is red"),
+        ("It costs 3.50. The 2nd. one", "it costs 3.50 the 2nd one"),
+        ("This is the man's. It isn't. I'd. go", "this is the man 's it is n't i 'd go"),
+        ("The dogs'. They 'rest'. Here", "the dogs they rest here"),
+        ('It says "stop." Then (so.) it goes', "it says stop then -lrb- so -rrb- it goes"),
+    ],
+)
+def test_a_period_inside_a_caption_stays_with_no_word(caption: str, words: str) -> None:
+    """By the rules of Stanford's tokenizer, whose words take no period but in abbreviations."""
+    assert " ".join(caption_words(caption)) == words
+
+
 def test_quotes_and_white_space_of_any_kind_are_taken() -> None:
     assert caption_words("the \u201cbig\u201d one\n \u2018here\u2019") == [
         "the",
@@ -58,3 +73,9 @@ def test_quotes_and_white_space_of_any_kind_are_taken() -> None:
         "here",
     ]
     assert caption_words("") == []
+
+
+@pytest.mark.parametrize("mark", ["\u2013", "\u2014", "\u2015", "\u2026"])
+def test_dashes_and_dots_of_one_letter_are_no_words(mark: str) -> None:
+    """Stanford's tokenizer writes them as two hyphens and three periods, which the scorer drops."""
+    assert caption_words(f"a dog {mark} brown{mark}white{mark}") == ["a", "dog", "brown", "white"]

@@ -87,6 +87,10 @@ def test_words_are_letters_and_digits_and_short_ones_stay() -> None:
     ]
 
 
+def test_letters_that_lower_case_makes_ascii_separate_words() -> None:
+    assert stemmed_words("\u0130zmir at 5\u212a") == ["zmir", "at", "5"]
+
+
 def test_the_best_reference_counts() -> None:
     found = rouge(["a b"], [["c d", "a b", "a d"]])
     assert found["rouge_1"].tolist() == found["rouge_l"].tolist() == [[1.0, 1.0, 1.0]]

@@ -116,7 +116,7 @@ def test_a_set_of_regions_needs_no_image_files(run_import, tmp_path: Path) -> No
     ("changes", "message"),
     [
         ({"sentences": []}, "images[3]: 'sentences' is empty"),
-        ({"sentences": [{"tokens": []}]}, "images[3]: key 'raw' is missing; found tokens"),
+        ({"sentences": [{"tokens": []}]}, "images[3].sentences[0]: key 'raw' is missing; found"),
         ({"filename": 5}, "images[3]: 'filename' is '5', of the wrong kind"),
         ({"filename": "gone.jpg"}, "none of the images that it names are there, such as 'val2014/"),
     ],
@@ -127,6 +127,16 @@ def test_a_damaged_image_of_karpathy(run_import, tmp_path, coco_images, changes,
     with pytest.raises(UserError) as caught:
         run_import(karpathy, *options)
     assert message in str(caught.value) and "dataset_coco.json" in str(caught.value)
+
+
+def test_a_damaged_caption_of_karpathy_leaves_the_others(run_import, tmp_path, coco_images) -> None:
+    sentences = [{"raw": "It is a bus."}, {"raw": " "}, {"raw": "A bus."}]
+    karpathy_file(tmp_path / "dataset_coco.json", sentences=sentences)
+    options = ("--set", "coco", "--input", "dataset_coco.json", "--images", "coco_images")
+    output = run_import(karpathy, *options)
+    assert read_pairs(output / "test.jsonl")[0].captions == ("It is a bus.", "A bus.")
+    (bad,) = manifest_of(output)["parts"]["test.jsonl"]["bad"]
+    assert bad["where"].endswith("images[3].sentences[1]") and bad["reason"] == "'raw' is empty"
 
 
 def test_an_unknown_split_is_named(run_import, tmp_path: Path, coco_images: Path) -> None:
@@ -319,6 +329,19 @@ def test_vqa_questions_with_answers(run_import, tmp_path: Path, coco_images: Pat
     assert "100.0% of train.jsonl" in remark
 
 
+def test_vqa_questions_to_which_somebody_said_nothing(
+    run_import, tmp_path: Path, coco_images: Path
+) -> None:
+    """The official program counts them, so the denominator must."""
+    files = vqa_files(tmp_path, YES, annotation(9001, "number", *[""] * 6, *["2"] * 4))
+    options = ("--dev", *files, "--images", "coco_images", "--min_count", 1)
+    output = run_import(vqa, *options)
+    task = VqaConfig(data=ImageDataConfig(**IMAGE)).build(MODEL, tmp_path / "assets")
+    _, second = task.read(output / "dev.jsonl")
+    assert second.answers == ("",) * 6 + ("2",) * 4
+    assert list(read_answers(output / "answers.txt")) == ["yes"]
+
+
 def test_somebodys_list_of_answers_is_not_overwritten(
     run_import, tmp_path: Path, coco_images: Path
 ) -> None:
@@ -342,7 +365,7 @@ def test_rare_answers_leave_no_list(run_import, tmp_path: Path, coco_images: Pat
     ("second", "message"),
     [
         (annotation(9009, "number", "2"), "questions[1]: question 9001 has no annotation in"),
-        (TWO | {"answers": []}, "annotations[1]: an answer is empty, or there is none"),
+        (TWO | {"answers": []}, "annotations[1]: 'answers' is empty"),
         (TWO | {"answers": [{"text": "2"}]}, "annotations[1]: key 'answer' is missing"),
     ],
 )

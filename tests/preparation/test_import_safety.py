@@ -237,6 +237,28 @@ def test_a_line_of_a_list_is_not_lost_without_a_word(run_import, tmp_path: Path,
         run_import(*options)
 
 
+TWO_QUESTIONS = [{"question": "Why?"}, {"question": "How?"}]
+
+
+@pytest.mark.parametrize(
+    ("article", "count"),
+    [
+        ({"title": 7, "paragraphs": [{"context": "A", "qas": TWO_QUESTIONS}] * 2}, 4),
+        ({"title": "a", "paragraphs": [{"context": 3, "qas": TWO_QUESTIONS}] * 3}, 6),
+        ({"title": "a", "paragraphs": [{"context": "A"}, 5]}, 2),
+        ({"title": "a"}, 1),
+    ],
+)
+def test_every_question_of_a_damaged_part_counts_as_bad(
+    run_import, tmp_path: Path, article: dict, count: int
+) -> None:
+    other = {"title": "b", "paragraphs": []}
+    write_json(tmp_path / "squad.json", {"data": [article, other]})
+    write_lines(tmp_path / "test.txt", "b")
+    with pytest.raises(UserError, match=f"squad.json: {count} of {count} records cannot be used"):
+        run_import(squad, "--train", "squad.json", "--titles", "test=test.txt")
+
+
 def test_two_lists_for_a_split_are_refused(run_import, tmp_path: Path) -> None:
     write_json(tmp_path / "squad.json", {"data": [{"title": "a", "paragraphs": []}]})
     options = ("--train", "squad.json", "--titles", "dev=a.txt", "dev=b.txt")

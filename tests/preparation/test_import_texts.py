@@ -214,6 +214,16 @@ def test_stories_of_an_address_list(run_import, read_sources, tmp_path: Path) ->
     assert bad["where"] == "lists/all_val.txt:2" and "there is no story" in bad["reason"]
 
 
+def test_a_sentence_of_a_story_ends_with_its_line_alone(
+    run_import, read_sources, tmp_path: Path
+) -> None:
+    write_story(tmp_path / "cnn", STORY.replace("Ships sailed\n", "Ships\u2028sailed\n"))
+    write_lines(tmp_path / "lists/all_val.txt", ADDRESSES[0])
+    options = ("--set", "cnndm", "--stories", "cnn", "--url_lists", "lists")
+    (record,) = read_sources(run_import(summaries, *options) / "dev.tsv")
+    assert record.target == "Ships sailed . They came back ."
+
+
 def test_a_story_that_cannot_be_read_is_named(run_import, tmp_path: Path) -> None:
     write_story(tmp_path / "cnn", STORY)
     (story,) = (tmp_path / "cnn").iterdir()
@@ -324,7 +334,7 @@ def test_coqa_becomes_a_row_a_turn(run_import, read_sources, tmp_path: Path) -> 
     first, second = read_sources(output / "dev.tsv", DialogueConfig)
     assert (first.knowledge, first.turns) == ("Ann has a boat. It is red.", ("What has Ann?",))
     assert second.turns == ("What has Ann?", "a boat", "Which colour?")
-    assert second.target == "red"
+    assert (second.target, second.answers) == ("red", ("red", "dark red"))
     rows = [row.split("\t") for row in (output / "dev.tsv").read_text().splitlines()]
     assert [row[0] for row in rows] == ["qid", "story1_1", "story1_2"]
     assert [row[-1] for row in rows] == [
@@ -339,10 +349,17 @@ def test_turns_in_lower_case_are_still_turns(run_import, read_sources, tmp_path:
     assert second.turns == ("what has ann?", "a boat", "which colour?")
 
 
+def test_a_person_who_answered_nothing_is_no_damage(run_import, tmp_path: Path) -> None:
+    coqa_file(tmp_path / "dev.json", more=[{"input_text": " ", "turn_id": 2}])
+    output = run_import(coqa, "--dev", "dev.json")
+    last = (output / "dev.tsv").read_text().splitlines()[-1]
+    assert last.endswith('\t["red", "dark red", ""]')
+
+
 @pytest.mark.parametrize("more", [None, 5, "red"])
 def test_answers_of_people_that_are_no_list_are_named(run_import, tmp_path: Path, more) -> None:
     coqa_file(tmp_path / "dev.json", more=more)
-    with pytest.raises(UserError, match=r"dev\.json: data\[0\]: '1' is '.*', of the wrong kind"):
+    with pytest.raises(UserError, match=r"2 of 2 records .* data\[0\]: '1' is '.*', of the wrong"):
         run_import(coqa, "--dev", "dev.json")
 
 

@@ -196,6 +196,61 @@ def test_images_that_are_added_count(run_import, captions: tuple, tmp_path: Path
     assert len(read_pairs(output / "train.jsonl")) == 2
 
 
+def change_keeping_the_size(path: Path) -> None:
+    """Write a new file of other bytes, as an archive that is unpacked anew does."""
+    content = path.read_bytes()
+    path.unlink()
+    path.write_bytes(content[:-1] + bytes([content[-1] ^ 1]))
+    os.utime(path, ns=(0, 10**18))
+
+
+@pytest.mark.parametrize("options", [(), ("--copy_images",)], ids=["linked", "copied"])
+def test_images_that_are_changed_are_placed_anew_when_told(
+    run_import, captions: tuple, tmp_path: Path, options: tuple
+) -> None:
+    output = run_import(*captions, *options)
+    placed, original = output / "images/a.jpg", tmp_path / "Images/a.jpg"
+    before = placed.read_bytes()
+    change_keeping_the_size(original)
+    with pytest.raises(UserError, match=r"holds an import already \(other images\)"):
+        run_import(*captions, *options)
+    assert placed.read_bytes() == before
+    run_import(*captions, *options, "--replace")
+    assert placed.read_bytes() == original.read_bytes() != before
+    assert {path.name for path in placed.parent.iterdir()} == {"a.jpg", "b.jpg"}
+
+
+def test_images_of_others_are_not_overwritten(run_import, captions: tuple, tmp_path: Path) -> None:
+    mine = tmp_path / "data/flickr8k/images/a.jpg"
+    size = (tmp_path / "Images/a.jpg").stat().st_size
+    write_lines(mine, "x" * (size - 1))
+    with pytest.raises(UserError, match=r"images/a\.jpg is another file than .*give --replace"):
+        run_import(*captions)
+    assert mine.read_text() == "x" * (size - 1) + "\n"
+
+
+def test_a_copy_that_fails_leaves_nothing(
+    run_import, captions: tuple, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fill_disk(source: Path, target: Path) -> None:
+        target.write_bytes(b"half")
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(image_folder.shutil, "copyfile", fill_disk)
+    with pytest.raises(OSError, match="No space left"):
+        run_import(*captions, "--copy_images")
+    assert not list((tmp_path / "data/flickr8k/images").iterdir())
+
+
+def test_copies_are_not_made_again(run_import, captions: tuple) -> None:
+    """A killed import of many images goes on where it was."""
+    output = run_import(*captions, "--copy_images")
+    copied = (output / "images/a.jpg").stat().st_ino
+    (output / "train.jsonl").unlink()
+    run_import(*captions, "--copy_images")
+    assert (output / "images/a.jpg").stat().st_ino == copied
+
+
 def test_too_many_missing_images_are_refused(run_import, captions: tuple, tmp_path: Path) -> None:
     gone = [f"{number}.jpg,Gone ." for number in range(11)]
     write_lines(tmp_path / "captions.txt", "image,caption", "a.jpg,A boat .", *gone)

@@ -178,6 +178,8 @@ def test_numbers_of_a_run_score_as_the_same_lines(score, write, predict) -> None
     assert score(*command, predict(items)).scores == expected
     items[0]["value"] = float("nan")
     assert_one_error(score(*command, predict(items)), "'value' is nan", "no number")
+    items[0]["value"] = 10**400
+    assert_one_error(score(*command, predict(items)), "'value' is 1000", "no number")
     outcome = score(*command, predict([{"index": 0, "label": "1"}]))
     assert_one_error(outcome, "'value' is missing", "scored by the command labels")
 

@@ -58,6 +58,25 @@ def test_sentences_within_a_line_are_separated(score, write) -> None:
     assert score(*command, "--sentence_separator", "<q>").scores["rouge_l"] == 1.0
 
 
+def test_a_separator_in_capitals_is_found_before_lower_case(score, write) -> None:
+    files = write("h.txt", ["B C [SEP] a b"]), write("r.txt", ["a b [SEP] b c"])
+    command = ["texts", "--hypotheses", files[0], "--references", files[1], "--metrics", "rouge"]
+    command += ["--lowercase", "--sentence_separator", "[SEP]"]
+    assert score(*command).scores["rouge_l"] == 1.0
+
+
+def test_marks_of_bytes_and_carriage_returns_are_no_words(score, write, tmp_path: Path) -> None:
+    references = write("r.txt", ["a dog", "a cat"])
+    hypotheses = tmp_path / "h.txt"
+    hypotheses.write_bytes(b"\xef\xbb\xbfa\rdog\r\na cat\r\n")
+    command = ["texts", "--hypotheses", hypotheses, "--references", references]
+    assert score(*command, "--metrics", "bleu").scores["bleu_2"] == 1.0
+    results = tmp_path / "results.json"
+    results.write_bytes(b"\xef\xbb\xbf" + json.dumps(RESULTS).encode())
+    annotations = write("annotations.json", ANNOTATIONS)
+    assert score("coco", "--results", results, "--annotations", annotations).code == 0
+
+
 def test_treebank_words_and_lower_case_are_a_choice(score, write) -> None:
     files = write("h.txt", ["A dog ."]), write("r.txt", ["a dog"])
     command = ["texts", "--hypotheses", files[0], "--references", files[1], "--metrics", "bleu"]
@@ -125,6 +144,20 @@ def test_captions_of_the_results_are_scored_without_case_and_punctuation(score, 
 )
 def test_spoilt_results_are_named(score, write, results, parts) -> None:
     assert_one_error(score_captions(score, write, results), *parts)
+
+
+@pytest.mark.parametrize(
+    ("text", "part"),
+    [
+        ("[" * 200_000, "its JSON is nested too deeply"),
+        ('[{"image_id": ' + "1" * 5000 + "}]", "its JSON holds a number of too many digits"),
+    ],
+)
+def test_json_that_python_cannot_hold_is_told(score, write, tmp_path, text, part) -> None:
+    (tmp_path / "results.json").write_text(text)
+    annotations = write("annotations.json", ANNOTATIONS)
+    outcome = score("coco", "--results", tmp_path / "results.json", "--annotations", annotations)
+    assert_one_error(outcome, f"results.json: {part}")
 
 
 def test_spoilt_annotations_are_named(score, write, tmp_path: Path) -> None:
@@ -280,6 +313,16 @@ def test_labels_are_scored(score, write) -> None:
     assert_one_error(score(*command, "mse"), "metric 'mse' is unknown")
 
 
+@pytest.mark.parametrize("metric", ["accuracy", "pearson"])
+def test_labels_of_other_predictions_are_refused(score, write, metric: str) -> None:
+    files = write("p.txt", [1, 0, 1]), write("l.txt", [1, 0]), write("none.txt", [])
+    command = ["labels", "--metrics", metric, "--predictions"]
+    outcome = score(*command, files[0], "--labels", files[1])
+    assert_one_error(outcome, "l.txt has 2 records and", "p.txt 3; give the label of each")
+    outcome = score(*command, files[2], "--labels", files[2])
+    assert_one_error(outcome, "none.txt holds no predictions")
+
+
 def test_undefined_correlations_are_zero(score, write) -> None:
     files = write("p.txt", [1, 1, 1]), write("l.txt", [1, 0, 0])
     command = ["labels", "--predictions", files[0], "--labels", files[1], "--metrics"]
@@ -310,6 +353,13 @@ def test_owners_of_other_scores_are_refused(score, write) -> None:
     assert_one_error(outcome, "o.npy: give 3 rows from 0 to 2")
     outcome = score("recall", "--scores", owners, "--texts_per_image", 2)
     assert_one_error(outcome, "o.npy has shape [2]; give 2 dimensions")
+
+
+@pytest.mark.parametrize("kind", ["<U3", "<M8[s]", "c16"])
+def test_scores_that_are_no_numbers_are_refused(score, write, kind: str) -> None:
+    path = write("s.npy", np.zeros((2, 2), kind))
+    outcome = score("recall", "--scores", path, "--texts_per_image", 1)
+    assert_one_error(outcome, "s.npy holds values of type", "give numbers")
 
 
 @pytest.mark.parametrize("content", [b"", b"no array", b"PK\x03\x04 no archive"])

@@ -147,9 +147,25 @@ def test_only_the_last_turns_of_a_dialogue_are_kept(tmp_path: Path) -> None:
 
 def test_answers_of_a_dialogue_are_compared_as_coqa_does(tmp_path: Path) -> None:
     task = seq2seq(tmp_path, DialogueConfig)
-    found = task.compare_texts(["The Cat.", "a red dog"], [["cat"], ["red"]])
+    records = [task.parse({"src": "why", "tgt": target}) for target in ("cat", "red")]
+    found = task.judge("dev", [(records[0], "The Cat."), (records[1], "a red dog")])
     assert found["answer_f1"] == pytest.approx((1 + 2 / 3) / 2)
     assert found["answer_exact_match"] == 0.5
+
+
+def test_an_answer_of_a_dialogue_is_compared_with_everybodys(tmp_path: Path) -> None:
+    """As ``tools/score.py coqa`` does: BLEU and ROUGE alone look at ``tgt``."""
+    task = seq2seq(tmp_path, DialogueConfig)
+    row = {"src": "why", "tgt": "cat", "answers": '["cat", "dog", "dog", ""]'}
+    found = task.judge("dev", [(task.parse(row), "the dog")])
+    assert found["answer_exact_match"] == 1.0  # whoever is left out, another one said it
+    assert task.references([task.parse(row)]) == {0: ["cat"]}
+
+
+@pytest.mark.parametrize("cell", ["cat", "[]", '["cat", 3]', '{"cat": 1}'])
+def test_answers_that_are_no_list_of_texts_are_a_fault(tmp_path: Path, cell: str) -> None:
+    with pytest.raises(Fault, match="'answers' must be a JSON list of texts, not"):
+        seq2seq(tmp_path, DialogueConfig).parse({"src": "why", "tgt": "cat", "answers": cell})
 
 
 def test_what_a_dialogue_is_about_must_be_text(tmp_path: Path) -> None:

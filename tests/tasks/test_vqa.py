@@ -163,6 +163,18 @@ def test_question_without_an_answer_of_the_list_stays_in_evaluation(make_task) -
     assert task.measure(predictions, outside)["accuracy"] == 0.0
 
 
+def test_question_to_which_people_said_nothing_is_measured_but_not_learnt(task_of_lines) -> None:
+    nothing = [{"answers": ["a", "", "The."]}, {"answers": ["", "yes", "yes"]}]
+    task = task_of_lines([{"answer": "yes"}, *nothing])
+    records = list(task.read_split("train"))
+    assert [len(record.answers) for record in records] == [1, 3, 3]
+    assert list(task.answers) == ["yes"]  # nothing is no answer of the list
+    (stream,) = task.training_streams(1)
+    assert list(stream.records) == records[::2]
+    predictions = [{"answer": "yes"}] * 3
+    assert task.measure(predictions, records)["accuracy"] == pytest.approx((1 + 0 + 4 / 9) / 3)
+
+
 def test_list_that_answers_no_question_is_refused(task_of_lines, tmp_path: Path) -> None:
     (tmp_path / "answers.txt").write_text("blue\n", "utf-8")
     task = task_of_lines([{"answer": "yes"}], answers=str(tmp_path / "answers.txt"))
@@ -175,7 +187,8 @@ def test_list_that_answers_no_question_is_refused(task_of_lines, tmp_path: Path)
 
 DAMAGE = [
     ({"answer": 5}, "'answer' must be text, not '5'"),
-    ({"answers": ["yes", " "]}, "'answers[1]' is empty"),
+    ({"answers": ["yes", 5]}, "'answers[1]' must be text, not '5'"),
+    ({"answers": [" "]}, "answer '' is empty after normalisation"),
     ({"answers": "yes"}, "'answers' must be a list of texts"),
     ({"answer": "the"}, "answer 'the' is empty after normalisation"),
     ({"question": ""}, "'question' is empty"),

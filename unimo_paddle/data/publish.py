@@ -46,6 +46,24 @@ def publish(path: Path, write: Callable[[Path], None]) -> None:
         remove(unfinished)
 
 
+def write_whole(path: Path, text: str) -> None:
+    """Write a text file, making its folder; whoever reads sees the earlier file or this one.
+
+    A kill or a full disk leaves the earlier one. What is no plain file - a link, a pipe,
+    ``/dev/stdout`` - is written to and not replaced.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    if path.is_symlink() or (path.exists() and not path.is_file()):
+        path.write_text(text, "utf-8")
+        return
+    unfinished = name_unfinished(path)
+    try:
+        unfinished.write_text(text, "utf-8")
+        os.replace(unfinished, path)
+    finally:
+        remove(unfinished)
+
+
 def name_unfinished(path: Path) -> Path:
     """A hidden name beside ``path``, which ends like it and which no other process takes.
 

@@ -176,8 +176,14 @@ def text_of(record: dict[str, Any], key: str) -> str:
     return check_text(record[key], key)
 
 
-def texts_of(record: dict[str, Any], key: str, *, required: bool = False) -> tuple[str, ...]:
-    """The list of texts under a key; none where it is absent and not required."""
+def texts_of(
+    record: dict[str, Any], key: str, *, required: bool = False, may_be_empty: bool = False
+) -> tuple[str, ...]:
+    """The list of texts under a key; none where it is absent and not required.
+
+    Args:
+        may_be_empty: whether single texts may be, as some of what people answered is.
+    """
     if key not in record and required:
         raise Fault(f"key '{key}' is missing; found {', '.join(sorted(record)) or 'none'}")
     texts = record.get(key) or []
@@ -185,14 +191,17 @@ def texts_of(record: dict[str, Any], key: str, *, required: bool = False) -> tup
         raise Fault(f"'{key}' must be a list of texts, not {str(texts)[:40]!r}")
     if required and not texts:
         raise Fault(f"'{key}' is empty")
-    return tuple(check_text(text, f"{key}[{number}]") for number, text in enumerate(texts))
+    return tuple(
+        check_text(text, f"{key}[{number}]", may_be_empty=may_be_empty)
+        for number, text in enumerate(texts)
+    )
 
 
-def check_text(text: Any, name: str) -> str:
+def check_text(text: Any, name: str, *, may_be_empty: bool = False) -> str:
     """Return the text without white space around it; empty, huge or broken text is a fault."""
     if not isinstance(text, str):
         raise Fault(f"'{name}' must be text, not {str(text)[:40]!r}")
-    if not text.strip():
+    if not may_be_empty and not text.strip():
         raise Fault(f"'{name}' is empty")
     try:
         size = len(text.encode("utf-8"))

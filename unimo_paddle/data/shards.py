@@ -29,6 +29,7 @@ from unimo_paddle.errors import UserError
 
 CACHE_DIR = Path("runs/data/shards")
 SHARD_SUFFIX = ".tar"
+_SHARD_END = SHARD_SUFFIX + os.sep  # what stands between a shard's name and a member's
 IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp")
 MAX_SHARDS = 10**6
 _TEXT_SUFFIXES = (".txt", ".json")
@@ -88,6 +89,11 @@ def folder_of(path: Path) -> Path:
 
 def list_shards(pattern: Path | str) -> list[Path]:
     """The shards that a path names, in order; each must be there."""
+    if not str(pattern).endswith(SHARD_SUFFIX):
+        raise UserError(
+            f"{pattern} names no shards: these are plain tar files called NAME{SHARD_SUFFIX}; "
+            "rename or unpack them"
+        )
     paths = [Path(name) for name in _expand(str(pattern))]
     missing = [path for path in paths if not path.is_file()]
     if missing:
@@ -114,10 +120,14 @@ def _expand(pattern: str) -> list[str]:
 
 def split_member(path: Path | str) -> tuple[Path, str] | None:
     """The shard and the name of a member; None for the path of a plain file."""
-    head, found, name = str(path).partition(SHARD_SUFFIX + os.sep)
-    if not found or not os.path.isfile(head + SHARD_SUFFIX):
-        return None
-    return Path(head + SHARD_SUFFIX), name
+    text = str(path)
+    end = text.find(_SHARD_END)
+    while end >= 0:  # a folder above the shard may be called like one
+        shard = text[: end + len(SHARD_SUFFIX)]
+        if os.path.isfile(shard):
+            return Path(shard), text[end + len(_SHARD_END) :]
+        end = text.find(_SHARD_END, end + 1)
+    return None
 
 
 def has_member(shard: Path, name: str) -> bool:

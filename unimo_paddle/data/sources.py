@@ -141,7 +141,8 @@ def _said_of_image(texts: dict[str, str | None]) -> dict[str, Any]:
             raise Fault(f"its {suffix} is not UTF-8 text of at most {MAX_TEXT_BYTES} bytes")
     record = parse_object(texts[".json"]) if ".json" in texts else {}
     if "captions" not in record:
-        lines = [line for line in texts.get(".txt", "").splitlines() if line.strip()]
+        # Not where Unicode sees other ends of lines: those are white space within a caption.
+        lines = [line for line in texts.get(".txt", "").split("\n") if line.strip()]
         record["captions"] = lines or [record[key] for key in ("caption",) if key in record]
     if not record["captions"]:
         raise Fault("nothing is said of it: there is no line in a .txt and no caption in a .json")
@@ -264,7 +265,10 @@ def read_texts(
 
 
 def read_images(folder: Path | str) -> Source[Path]:
-    """List the images of shards, or the files in and below a folder in order of their names."""
+    """List the images of shards, or the files in and below a folder in order of their names.
+
+    Hidden files are none: what is not written to its end yet, or what a system keeps beside files.
+    """
     folder = Path(folder)
     if is_sharded(folder):
         return Source(list_images(folder))
@@ -274,7 +278,7 @@ def read_images(folder: Path | str) -> Source[Path]:
     names = sorted(
         str(path.relative_to(folder))
         for path in folder.rglob("*")
-        if path.suffix.lower() in IMAGE_SUFFIXES
+        if path.suffix.lower() in IMAGE_SUFFIXES and not path.name.startswith(".")
     )
     if not names:
         raise UserError(f"image folder {folder} holds no {', '.join(IMAGE_SUFFIXES)} file")
@@ -296,7 +300,9 @@ def _parse_statement(line: str, folder: Folder) -> _Statement:
     if "hypothesis" in record:
         text = f"{text_of(record, 'hypothesis')} {text_of(record, 'label')}"
     elif "answers" in record:
-        answers = texts_of(record, "answers", required=True)
+        answers = [*filter(None, texts_of(record, "answers", required=True, may_be_empty=True))]
+        if not answers:
+            raise Fault("all 'answers' are empty")
         text = f"{text_of(record, 'question')} {Counter(answers).most_common(1)[0][0]}"
     else:
         text = f"{text_of(record, 'question')} {text_of(record, 'answer')}"

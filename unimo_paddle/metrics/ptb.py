@@ -12,12 +12,17 @@ from functools import lru_cache
 # Brackets stay: the scorer's list of what it drops has them in capitals, and the words are not.
 DROPPED = frozenset(["''", "'", "``", "`", ".", "?", "!", ",", ":", "-", "--", "...", ";"])
 BRACKETS = {"(": "-lrb-", ")": "-rrb-", "{": "-lcb-", "}": "-rcb-", "[": "-lsb-", "]": "-rsb-"}
-QUOTES = str.maketrans({"\u201c": '"', "\u201d": '"', "\u2018": "'", "\u2019": "'"})
+MARKS = {"\u201c": '"', "\u201d": '"', "\u2018": "'", "\u2019": "'"}
+MARKS |= {"\u2013": "--", "\u2014": "--", "\u2015": "--", "\u2026": "..."}
+MARKS_IN_ASCII = str.maketrans(MARKS)  # as Stanford's tokenizer writes them
 # A period ends a sentence unless it ends one of these, a single letter or letters with periods.
 TITLES = ("mr", "mrs", "ms", "dr", "prof", "st", "jr", "sr", "gen", "lt", "sgt")
 OTHERS = ("ave", "vs", "etc", "inc", "ltd", "co", "corp", "dept", "approx")
 ABBREVIATIONS = frozenset((*TITLES, *OTHERS))
-SENTENCE_END = re.compile(r"(?<![\w.])([^\W\d_]{2,})\.(?=\s)")
+# Numbers, what follows an apostrophe, and what follows a number are no abbreviations.
+SENTENCE_END = re.compile(
+    r"((?<![\w.])[^\W\d_]{2,}|\w'[a-z]?|\d[^\W_]*)\.(?=[\"')\]}]*\s)", re.IGNORECASE
+)
 LAST_ABBREVIATION = re.compile(r"(?<![\w.])((?:[^\W\d_]\.)+|[^\W\d_]+\.)$")
 # What Stanford's tokenizer keeps in one piece and nltk does not, in characters that it knows not.
 KEPT_WHOLE = re.compile(r"(?<=[A-Z])&(?=[A-Z])|[?!]{2,}")
@@ -27,7 +32,7 @@ SHOWN = str.maketrans({hidden: mark for mark, hidden in HIDDEN.items()})
 
 def caption_words(text: str) -> list[str]:
     """Return the words of a caption in lower case, without punctuation."""
-    text = " ".join(text.translate(QUOTES).split())
+    text = " ".join(text.translate(MARKS_IN_ASCII).split())
     text = SENTENCE_END.sub(_split_period, text)
     last = LAST_ABBREVIATION.search(text)
     if last and (last[0].count(".") > 1 or _is_abbreviation(last[0])):

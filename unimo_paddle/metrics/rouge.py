@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 # sentences of a text, of what they share in order with a sentence of the reference.
 NAMES = {"rouge_1": "rouge1", "rouge_2": "rouge2", "rouge_l": "rougeLsum"}
 F_MEASURE = 2  # its place behind precision and recall
-WORD = re.compile(r"[a-z0-9]+")
+WORD = re.compile(r"[A-Za-z0-9]+")
 MIN_STEMMED = 4  # letters; shorter words stay as they are
 FORMS_PACKAGE = "py-rouge"
 # WordNet's exceptions, and words that the Perl program stems unlike Porter's paper.
@@ -98,7 +98,9 @@ def check_texts(name: str, hypotheses: Sequence, references: Sequence) -> None:
 def stemmed_words(text: str) -> list[str]:
     """Return the words of a text as ROUGE-1.5.5 compares them with ``-m``."""
     stem = _stemmer()
-    return [stem(word) if len(word) >= MIN_STEMMED else word for word in WORD.findall(text.lower())]
+    # Before lower case: that of a Kelvin sign is k, though it is no ASCII letter.
+    words = [word.lower() for word in WORD.findall(text)]
+    return [stem(word) if len(word) >= MIN_STEMMED else word for word in words]
 
 
 class _Words:

@@ -181,7 +181,7 @@ def _import(plan: ImportPlan, arguments: argparse.Namespace) -> None:
     try:
         manifest = _write(plan, arguments, unfinished, inputs)
         if plan.images is not None:
-            plan.images.place(by_copy=arguments.copy_images)
+            plan.images.place(by_copy=arguments.copy_images, may_replace=arguments.replace)
         unfinished.rename(output / _READY)
     finally:
         shutil.rmtree(unfinished, ignore_errors=True)

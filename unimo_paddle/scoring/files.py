@@ -10,6 +10,7 @@ from typing import Any
 
 from unimo_paddle.errors import UserError
 
+BYTE_ORDER_MARK = "\ufeff"  # may begin a file, and is no part of its text
 JSON_LINES = ".jsonl"  # suffix of files of predictions, which are known by their first line, too
 INDEX = "index"  # of a predicted record in its file; lines without it are in order
 # What a line of tools/evaluate.py --predictions or of tools/predict.py holds, the most telling
@@ -28,12 +29,12 @@ IDS = ("id", "image_id")  # what names a record
 def read_lines(path: Path) -> list[str]:
     """The lines of a text file, without their ends."""
     try:
-        text = path.read_text("utf-8")
+        text = path.read_bytes().decode("utf-8").removeprefix(BYTE_ORDER_MARK)
     except UnicodeDecodeError as error:
         raise UserError(f"{path}: byte {error.start} is no UTF-8; convert the file") from None
     except OSError as error:
         raise UserError(f"cannot read {path}: {error.strerror}; check the path") from None
-    lines = text.split("\n")  # and not where Unicode sees other ends of lines
+    lines = text.split("\n")  # and not where Unicode sees other ends of lines, or at a lone \r
     return [line.removesuffix("\r") for line in (lines[:-1] if lines[-1] == "" else lines)]
 
 
@@ -59,6 +60,10 @@ def read_json(path: Path, list_name: str | None = None) -> list[Any]:
         value = json.loads("\n".join(read_lines(path)))
     except json.JSONDecodeError as error:
         raise UserError(f"{path} line {error.lineno}: no JSON, {error.msg}; mend it") from None
+    except RecursionError:
+        raise UserError(f"{path}: its JSON is nested too deeply to be read; mend it") from None
+    except ValueError:  # Python's limit
+        raise UserError(f"{path}: its JSON holds a number of too many digits; mend it") from None
     if list_name is not None:
         if not isinstance(value, dict) or list_name not in value:
             raise UserError(f"{path}: no object with {list_name!r}; give the published file")

@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import argparse
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -57,8 +57,19 @@ def measure(arguments: argparse.Namespace) -> list[Score]:
             raise UserError(f"metric {name!r} is unknown; give some of {', '.join(METRICS)}")
         read = _numbers if name in OF_NUMBERS else _classes
         columns = [np.array(read(path)) for path in paths]
+        _check_lengths(paths, [len(column) for column in columns])
         scores.append(whole_score(name, METRICS[name], *columns, with_interval=arguments.intervals))
     return scores
+
+
+def _check_lengths(paths: Sequence[Path], lengths: Sequence[int]) -> None:
+    if lengths[0] != lengths[1]:
+        raise UserError(
+            f"{paths[1]} has {lengths[1]} records and {paths[0]} {lengths[0]}; give the label of "
+            "each prediction in its place"
+        )
+    if not lengths[0]:
+        raise UserError(f"{paths[0]} holds no predictions; give one a line")
 
 
 def _classes(path: Path) -> list[str]:
@@ -71,10 +82,17 @@ def _numbers(path: Path) -> list[float]:
     if items is None:
         return read_numbers(path)
     values = in_order(path, items, "value", (int, float))
-    broken = next((value for value in values if not math.isfinite(value)), None)
+    broken = next((value for value in values if not _is_finite(value)), None)
     if broken is not None:
-        raise UserError(f"{path}: a 'value' is {broken}, which is no number; mend it")
+        raise UserError(f"{path}: a 'value' is {broken!s:.40}, which is no number; mend it")
     return values
+
+
+def _is_finite(value: float) -> bool:
+    try:
+        return math.isfinite(value)
+    except OverflowError:  # a whole number beyond the largest float
+        return False
 
 
 def _is_positive(classes: np.ndarray) -> np.ndarray:

@@ -19,6 +19,8 @@ from unimo_paddle.metrics.retrieval import recall_of_scores
 from unimo_paddle.scoring.files import JSON_LINES, PREDICTED
 from unimo_paddle.scoring.report import SEED, Score
 
+NUMBER_KINDS = "fiub"  # of NumPy: floats, whole numbers, truth values
+
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Options of the command."""
@@ -77,4 +79,6 @@ def _read(path: Path, *, num_dimensions: int) -> np.ndarray:
             f"{path} has shape {list(getattr(array, 'shape', []))}; give {num_dimensions} "
             "dimensions, none of them empty"
         )
+    if array.dtype.kind not in NUMBER_KINDS:
+        raise UserError(f"{path} holds values of type {array.dtype}; give numbers")
     return array

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
+from unimo_paddle.data.publish import write_whole
 from unimo_paddle.metrics.intervals import bootstrap_interval, interval
 
 SEED = 0  # of the draws of an interval
@@ -68,7 +68,4 @@ def write_scores(path: Path, scores: Sequence[Score]) -> None:
         values[score.name] = score.value
         if score.low is not None:
             values |= {f"{score.name}_low": score.low, f"{score.name}_high": score.high}
-    path.parent.mkdir(parents=True, exist_ok=True)
-    unfinished = path.with_name(f".{os.getpid()}.{path.name}")
-    unfinished.write_text(json.dumps(values, indent=1) + "\n", "utf-8")
-    os.replace(unfinished, path)
+    write_whole(path, json.dumps(values, indent=1) + "\n")

@@ -136,7 +136,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="words of BLEU, CIDEr and COCO's ROUGE-L: as they stand (the default, as nlg-eval "
         "has it), or ptb: lower case without punctuation, as COCO's scorer has it",
     )
-    parser.add_argument("--lowercase", action="store_true", help="lower case before all else")
+    parser.add_argument("--lowercase", action="store_true", help="lower case before words")
     parser.add_argument(
         "--sentence_separator", help='what ends a sentence within a line, such as "<q>" (ROUGE-L)'
     )
@@ -176,6 +176,6 @@ def _read_written(path: Path) -> list[str]:
 
 
 def _prepared(text: str, arguments: argparse.Namespace) -> str:
-    text = text.lower() if arguments.lowercase else text
     separator = arguments.sentence_separator
-    return text.replace(separator, "\n") if separator else text
+    text = text.replace(separator, "\n") if separator else text  # it may hold capitals itself
+    return text.lower() if arguments.lowercase else text

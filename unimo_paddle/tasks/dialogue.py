@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -29,16 +30,23 @@ from unimo_paddle.tasks.seq2seq import (
 
 NUM_ROLES = 3  # who answers, who asks, what is known
 TURN_SEPARATOR = " [SEP] "
+ANSWERS_COLUMN = "answers"  # JSON of what all people answered, in tables to measure on
 
 
 @dataclass(frozen=True)
 class DialogueRecord:
-    """What is known, what was said, and the answer."""
+    """What is known, what was said, and the answer.
+
+    Args:
+        turns: oldest first.
+        answers: of all people, the target among them; in words, also where cells hold BPE ids.
+    """
 
     knowledge: str
-    turns: tuple[str, ...]  # oldest first
+    turns: tuple[str, ...]
     target: str | None = None
     id: str | None = None
+    answers: tuple[str, ...] = ()
 
 
 @TaskConfig.register_subclass("dialogue")
@@ -73,7 +81,7 @@ class DialogueTask(Seq2SeqTask):
             )
 
     def parse(self, item: Mapping[str, Any]) -> DialogueRecord:
-        """A record from ``src`` (turns joined by ``[SEP]``), ``knowledge`` and ``tgt``."""
+        """A record from ``src`` (turns joined by ``[SEP]``) and, if there, the other columns."""
         if "src" not in item:
             raise Fault(f"'src' is missing; found {', '.join(item) or 'nothing'}")
         knowledge, target = item.get("knowledge") or "", item.get(TARGET_COLUMN)
@@ -85,7 +93,8 @@ class DialogueTask(Seq2SeqTask):
         turns = tuple(item["src"].split(TURN_SEPARATOR))
         for text in (knowledge, *turns, target or ""):
             self.check_ids(text)
-        return DialogueRecord(knowledge, turns, target, id_of_row(item))
+        answers = _parse_answers(item[ANSWERS_COLUMN]) if item.get(ANSWERS_COLUMN) else ()
+        return DialogueRecord(knowledge, turns, target, id_of_row(item), answers)
 
     def texts(self, record: DialogueRecord) -> Iterable[str]:
         """What is known, what was said, and the answer."""
@@ -95,15 +104,12 @@ class DialogueTask(Seq2SeqTask):
         """What is known: answers about one passage succeed and fail together."""
         return record.knowledge or place
 
-    def compare_texts(
-        self,
-        hypotheses: Sequence[str],
-        references: Sequence[Sequence[str]],
-        groups: Sequence[Hashable] | None = None,
-    ) -> dict[str, float]:
-        """As ``Seq2SeqTask``, with F1 and exact match by CoQA's rules."""
-        metrics = super().compare_texts(hypotheses, references, groups)
-        for name, values in answer_scores(hypotheses, references).items():
+    def judge(self, split: str, written: Sequence[tuple[DialogueRecord, str]]) -> dict[str, float]:
+        """F1 and exact match by CoQA's rules, which compare with what each person answered."""
+        groups = [self.group_of(record, place) for place, (record, _) in enumerate(written)]
+        answers = [record.answers or (self.target_text(record) or "",) for record, _ in written]
+        metrics: dict[str, float] = {}
+        for name, values in answer_scores([text for _, text in written], answers).items():
             metrics |= mean_with_interval(f"answer_{name}", values, groups)
         return metrics
 
@@ -116,3 +122,13 @@ class DialogueTask(Seq2SeqTask):
             first_position=self.model.first_position,
             is_continuous=self.data.continuous_positions,
         )
+
+
+def _parse_answers(cell: Any) -> tuple[str, ...]:
+    try:
+        answers = json.loads(cell) if isinstance(cell, str) else cell
+    except (ValueError, RecursionError):
+        answers = None
+    if not isinstance(answers, list) or not answers or {*map(type, answers)} != {str}:
+        raise Fault(f"'{ANSWERS_COLUMN}' must be a JSON list of texts, not {str(cell)[:40]!r}")
+    return tuple(answers)

@@ -13,10 +13,11 @@ from tests.data.regions.samples import bottom_up_line, detect, retrieval_line, w
 from unimo_paddle.data.images import ImageConfig
 from unimo_paddle.data.records import Fault
 from unimo_paddle.data.regions import RegionStore, RegionStores
+from unimo_paddle.data.regions.checks import cut_boxes
 from unimo_paddle.data.regions.coverage import measure_coverage
 from unimo_paddle.data.regions.formats import SourceOptions, open_source
 from unimo_paddle.data.regions.importing import import_regions
-from unimo_paddle.data.regions.layout import FORMAT, VERSION
+from unimo_paddle.data.regions.layout import FORMAT, VERSION, ImageRegions
 from unimo_paddle.data.regions.store import map_arrays
 from unimo_paddle.errors import UserError
 
@@ -127,6 +128,14 @@ def test_boxes_are_cut_where_that_is_asked_for(tmp_path: Path) -> None:
     probabilities = found.probabilities[rows].astype(np.float16)
     np.testing.assert_array_equal(regions.class_probabilities, probabilities)
     assert store.manifest["boxes_cut"] == 2
+
+
+def test_a_box_that_is_rounded_is_not_cut() -> None:
+    boxes = np.array([[0.1, 0.2, 10.3, 20.7], [0.1, -0.1, 10.3, 20.7]])
+    image = ImageRegions("a", np.ones((2, 8)), boxes, width=30, height=40)
+    cut, num_cut = cut_boxes(image)
+    np.testing.assert_array_equal(cut.boxes, np.float32([boxes[0], [0.1, 0, 10.3, 20.7]]))
+    assert num_cut == 1
 
 
 def test_coverage_names_what_is_missing(store: RegionStore, tmp_path: Path) -> None:

@@ -94,24 +94,41 @@ class ImageFolder:
         return self.folder / written.removeprefix(f"{IMAGES_DIR}/")
 
     def fingerprint(self) -> str:
-        """A digest of the names of all images."""
-        names = "\0".join(sorted(self._names))
-        return hashlib.sha256(names.encode("utf-8", "surrogateescape")).hexdigest()
+        """A digest of the names of all images, and of what tells that one has changed.
 
-    def place(self, *, by_copy: bool) -> None:
-        """Give the images that records name a place in the output folder, where they have none."""
+        Images inside the output are what records name, whatever becomes of them: names are enough.
+        """
+        names = sorted(self._names)
+        known = names if self.is_inside else (f"{name}\0{self._state_of(name)}" for name in names)
+        return hashlib.sha256("\0".join(known).encode("utf-8", "surrogateescape")).hexdigest()
+
+    def _state_of(self, name: str) -> str:
+        try:
+            state = os.stat(self.folder / name)
+        except OSError:  # a link that leads nowhere; told if a record names it
+            return ""
+        return f"{state.st_size}\0{state.st_mtime_ns}"
+
+    def place(self, *, by_copy: bool, may_replace: bool) -> None:
+        """Give the images that records name a place in the output folder, where they have none.
+
+        Args:
+            may_replace: whether other files may give way to them.
+        """
         if self.is_inside:
             return
         targets = ((self.folder / name, self.output / IMAGES_DIR / name) for name in self._used)
-        put = _copy if by_copy else _link
         for source, target in tqdm(
             targets, total=len(self._used), desc="images", unit=" image", mininterval=1
         ):
-            if not target.exists():
-                target.parent.mkdir(parents=True, exist_ok=True)
-                put(source.resolve(), target)
-            elif target.stat().st_size != source.stat().st_size:
-                raise UserError(f"{target} is another image than {source}; move it away")
+            if _is_placed(source, target):
+                continue
+            if target.exists() and not may_replace:
+                raise UserError(
+                    f"{target} is another file than {source}; give --replace, or move it away"
+                )
+            target.parent.mkdir(parents=True, exist_ok=True)
+            _put(source.resolve(), target, by_copy=by_copy)
 
 
 def _files_below(folder: Path, output: Path) -> Iterator[str]:
@@ -132,17 +149,40 @@ def _files_below(folder: Path, output: Path) -> Iterator[str]:
                 yield name if below == "." else f"{below}/{name}"
 
 
+def _is_placed(source: Path, target: Path) -> bool:
+    """Whether a file is the source itself, or a copy made since the source was last changed."""
+    if not target.exists():
+        return False
+    there, wanted = target.stat(), source.stat()
+    is_same = (there.st_size, there.st_mtime_ns) == (wanted.st_size, wanted.st_mtime_ns)
+    return is_same or os.path.samestat(there, wanted)
+
+
+def _put(source: Path, target: Path, *, by_copy: bool) -> None:
+    """Link or copy a file beside its place and move it there: who reads sees the old or the new."""
+    unfinished = target.with_name(f".{os.getpid()}.{target.name}")
+    try:
+        if by_copy:
+            _copy(source, unfinished)
+        else:
+            _link(source, unfinished)
+        os.replace(unfinished, target)
+    finally:
+        unfinished.unlink(missing_ok=True)
+
+
 def _link(source: Path, target: Path) -> None:
     try:
         os.link(source, target)
     except OSError as error:
         raise UserError(
-            f"{source} cannot be linked to {target} ({error.strerror}); give --copy_images, or an "
-            "--output that the image folder lies in"
+            f"{source} cannot be linked to {target.parent} ({error.strerror}); give --copy_images, "
+            "or an --output that the image folder lies in"
         ) from None
 
 
 def _copy(source: Path, target: Path) -> None:
-    unfinished = target.with_name(f".{os.getpid()}.{target.name}")
-    shutil.copyfile(source, unfinished)
-    os.rename(unfinished, target)
+    """Copy with the time of change, by which a later import knows the copy."""
+    shutil.copyfile(source, target)
+    state = source.stat()
+    os.utime(target, ns=(state.st_atime_ns, state.st_mtime_ns))

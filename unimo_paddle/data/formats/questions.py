@@ -55,7 +55,10 @@ def read_vqa(questions: Path, annotations: Path | None, images: ImageFolder) -> 
 
 
 def read_answers(path: Path) -> Answers:
-    """Answers and kind of each annotation by its question, or what is wrong with it."""
+    """Answers and kind of each annotation by its question, or what is wrong with it.
+
+    An answer may be empty, for some people gave none: the official program counts it as another.
+    """
     found: Answers = {}
     for where, item in read_list(path, "annotations"):
         try:
@@ -66,8 +69,8 @@ def read_answers(path: Path) -> Answers:
             # The same few words, millions of times: one object of each is kept.
             texts = [value_of(one, "answer", str) for one in value_of(item, "answers", list)]
             answers = tuple(sys.intern(" ".join(text.split())) for text in texts)
-            if not all(answers) or not answers:
-                raise Fault("an answer is empty, or there is none")
+            if not answers:
+                raise Fault("'answers' is empty")
             found[number] = answers, sys.intern(value_of(item, "answer_type", str))
         except Fault as fault:
             found[number] = Fault(f"{where}: {fault}")

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from unimo_paddle.data.formats.items import Items, Record, one_line, read_list, value_of
-from unimo_paddle.data.records import Fault
+from unimo_paddle.data.records import Fault, check_text
 
 TURN_SEPARATOR = " [SEP] "
 
@@ -28,7 +28,7 @@ def read_squad(paths: Sequence[Path], titles: Mapping[str, str], split: str) -> 
                 title = value_of(article, "title", str) if titles else ""
                 paragraphs = value_of(article, "paragraphs", list)
             except Fault as fault:
-                yield where, fault
+                yield from [(where, fault)] * _num_questions(article, "paragraphs", "qas")
                 continue
             if titles and titles.get(title) != split:
                 continue
@@ -41,7 +41,7 @@ def _questions(paragraph: Any, where: str) -> Items:
         context = value_of(paragraph, "context", str)
         questions = value_of(paragraph, "qas", list)
     except Fault as fault:
-        yield where, fault
+        yield from [(where, fault)] * _num_questions(paragraph, "qas")
         return
     for number, item in enumerate(questions):
         place = f"{where}.qas[{number}]"
@@ -72,6 +72,20 @@ def _question(item: Any, context: str) -> Record | None:
     }
 
 
+def _num_questions(part: Any, *keys: str) -> int:
+    """How many questions a damaged part of a file holds, each of which counts as a bad record.
+
+    Args:
+        keys: of the lists between the part and its questions; where one is damaged, too, it holds
+            at least one.
+    """
+    if not keys:
+        return 1
+    inner = part.get(keys[0]) if isinstance(part, dict) else None
+    found = inner if isinstance(inner, list) else []
+    return max(1, sum(_num_questions(one, *keys[1:]) for one in found))
+
+
 def read_coqa(path: Path) -> Items:
     """``qid``, ``knowledge``, ``src`` and ``tgt`` of every turn of CoQA's conversations.
 
@@ -88,7 +102,7 @@ def read_coqa(path: Path) -> Items:
                 raise Fault(f"{len(questions)} questions but {len(answers)} answers")
             others = _other_answers(story)
         except Fault as fault:
-            yield where, fault
+            yield from [(where, fault)] * _num_questions(story, "questions")
             continue
         for place, record in _turns(questions, answers, where):
             if isinstance(record, dict):
@@ -100,12 +114,13 @@ def read_coqa(path: Path) -> Items:
 
 
 def _other_answers(story: Record) -> dict[int, list[str]]:
-    """What further people answered, by turn."""
+    """What further people answered, by turn; that may be nothing, which counts as an answer."""
     found: dict[int, list[str]] = {}
     people = value_of(story, "additional_answers", dict) if "additional_answers" in story else {}
     for person in people:
         for item in value_of(people, person, list):
-            found.setdefault(value_of(item, "turn_id", int), []).append(_turn(item, "answer"))
+            said = check_text(value_of(item, "input_text", str), "answer", may_be_empty=True)
+            found.setdefault(value_of(item, "turn_id", int), []).append(" ".join(said.split()))
     return found
 
 

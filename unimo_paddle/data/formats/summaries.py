@@ -99,7 +99,8 @@ def read_stories(addresses: Path, stories: dict[str, Path]) -> Items:
 def parse_story(path: Path) -> dict[str, str]:
     """Article and summary of a story file; highlights become sentences."""
     try:
-        lines = [line.strip() for line in path.read_text("utf-8").splitlines() if line.strip()]
+        text = path.read_text("utf-8").split("\n")  # and not where Unicode sees other ends
+        lines = [line.strip() for line in text if line.strip()]
     except UnicodeDecodeError:
         raise Fault(f"{path.name} is not UTF-8 text") from None
     except OSError as error:
