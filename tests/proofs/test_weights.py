@@ -101,7 +101,7 @@ def test_a_run_starts_from_no_pickle(tmp_path: Path, write_run_file, name: str) 
     changes = {"train.start_from": str(tmp_path / "weights" / name)}
     changes |= {"output_dir": str(tmp_path / "run"), "evaluation.splits": []}
     config = settings.load(RunConfig, write_run_file(tmp_path / "run.yaml", changes))
-    with pytest.raises(UserError, match=r"checkpoint .*weights"):
+    with pytest.raises(UserError, match=r"train\.start_from .*weights.* is no checkpoint"):
         build_trainer(config)
     assert not (tmp_path / "sprung").exists()
 
