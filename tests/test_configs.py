@@ -59,6 +59,8 @@ def test_run_file_builds_its_programs(path: Path, tmp_path: Path) -> None:
 @pytest.mark.parametrize("path", RUN_FILES, ids=lambda path: path.stem)
 def test_run_file_builds_its_programs_with_all_layers(path: Path, tmp_path: Path) -> None:
     config = settings.load(RunConfig, path)
-    trained = build_programs(config, tmp_path)[0].trained
+    programs = build_programs(config, tmp_path)
+    # In chunks no program before the last ones of an update trains anything.
+    trained = {name for program in programs for name in program.trained or ()}
     layers = {name for name in trained if name.endswith("_ffn_fc_0.w_0")}
     assert len(layers) == config.model.num_layers
