@@ -60,7 +60,7 @@ def test_run_file_builds_its_programs(path: Path, tmp_path: Path) -> None:
 def test_run_file_builds_its_programs_with_all_layers(path: Path, tmp_path: Path) -> None:
     config = settings.load(RunConfig, path)
     programs = build_programs(config, tmp_path)
-    # In chunks no program before the last ones of an update trains anything.
+    # In chunks the first program of an update trains nothing.
     trained = {name for program in programs for name in program.trained or ()}
     layers = {name for name in trained if name.endswith("_ffn_fc_0.w_0")}
     assert len(layers) == config.model.num_layers
