@@ -25,7 +25,7 @@ from tqdm import tqdm
 
 from unimo_paddle.ablation.settings import AblationConfig
 from unimo_paddle.config import changes, parse_training
-from unimo_paddle.data.publish import sole_writer
+from unimo_paddle.data.publish import sole_writer, write_whole
 from unimo_paddle.errors import UserError
 from unimo_paddle.process import die_with_parent
 from unimo_paddle.settings import dump, read_tree
@@ -50,9 +50,7 @@ class Finished:
 
     def write(self, path: Path) -> None:
         """Make the file of this run, whole or not at all."""
-        unfinished = path.with_suffix(".tmp")
-        unfinished.write_text(json.dumps(vars(self), indent=1) + "\n", "utf-8")
-        unfinished.rename(path)
+        write_whole(path, json.dumps(vars(self), indent=1) + "\n")
 
 
 def result_path(config: AblationConfig, row: str, seed: int) -> Path:
@@ -219,9 +217,7 @@ class _Clock:
     def keep(self) -> None:
         """Write what has passed, whole or not at all."""
         self._kept = self._before + time.monotonic() - self._begin
-        unfinished = self.path.with_suffix(".tmp")
-        unfinished.write_text(f"{self._kept}\n")
-        unfinished.rename(self.path)
+        write_whole(self.path, f"{self._kept}\n")
 
     def seconds(self) -> float:
         """As it was last kept."""
